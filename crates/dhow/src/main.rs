@@ -1,0 +1,2 @@
+//! Picks a role.
+fn main() {}
