@@ -1,1 +1,23 @@
-//! Safe wrappers.
+//! Safe wrappers of the Linux calls that dhow needs and `rustix` lacks.
+//!
+//! The only crate with `unsafe`. Everything takes and gives file descriptors and plain values; nothing
+//! here knows a container, a policy, a log or a path of the host. Functions that may run between clone
+//! and exec say so: they neither allocate nor lock.
+//!
+//! What rustix offers safely is used from rustix directly, not wrapped again.
+
+mod fd;
+mod mount;
+mod namespace;
+mod process;
+mod signal;
+
+pub use fd::{FdPath, close_on_exec_from, fd_path};
+pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
+pub use namespace::{Namespaces, set_namespace, unshare};
+pub use process::{Argv, Child, Clone, Exit, Memory, clone_child, execve, exit_now};
+pub use rustix::io::Errno;
+pub use signal::{
+    ReceivedSignal, SignalSet, ignored_signals, kill, pidfd_kill, read_signal, reset_dispositions,
+    set_mask, signal_fd,
+};

@@ -1,0 +1,89 @@
+//! File descriptors as a set: closing at exec, and naming one by its path under `/proc`.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use rustix::io::Errno;
+
+use crate::process::check;
+
+/// Marks every descriptor from `first` on close-on-exec, in one call.
+///
+/// Before Linux 5.11 (`CLOSE_RANGE_CLOEXEC`) the descriptors are marked one by one up to the soft limit
+/// of open files. Does not allocate.
+pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    let first = u32::try_from(first).map_err(|_| Errno::BADF)?;
+    // SAFETY: close_range with CLOEXEC only sets a flag on descriptors; it closes nothing now.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    match check(result) {
+        Err(Errno::NOSYS | Errno::INVAL) => {
+            mark_one_by_one(first);
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+fn mark_one_by_one(first: u32) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let end = limit.unwrap_or(1 << 20).min(1 << 20) as u32;
+    for fd in first..end {
+        // SAFETY: F_SETFD on a number that is no open descriptor fails with EBADF and changes nothing.
+        unsafe { libc::fcntl(fd as RawFd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// The text `/proc/self/fd/N`, made without allocation.
+#[derive(Clone, Copy)]
+pub struct FdPath {
+    text: [u8; 32],
+}
+
+impl FdPath {
+    /// The path as the kernel wants it.
+    pub fn as_c_str(&self) -> &std::ffi::CStr {
+        std::ffi::CStr::from_bytes_until_nul(&self.text).unwrap_or(c"")
+    }
+}
+
+/// Names `fd` by path for the calls that take no descriptor, such as `mount(2)`.
+pub fn fd_path(fd: BorrowedFd<'_>) -> FdPath {
+    const PREFIX: &[u8] = b"/proc/self/fd/";
+    let mut digits = [0u8; 10];
+    let mut count = 0;
+    let mut number = fd.as_raw_fd() as u32;
+    loop {
+        digits[count] = b'0' + (number % 10) as u8;
+        count += 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    let mut text = [0u8; 32];
+    text[..PREFIX.len()].copy_from_slice(PREFIX);
+    for (at, digit) in digits[..count].iter().rev().enumerate() {
+        text[PREFIX.len() + at] = *digit;
+    }
+    FdPath { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_descriptor_is_named_by_its_number() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let path = fd_path(file.as_fd());
+        assert_eq!(
+            path.as_c_str().to_str().unwrap(),
+            format!("/proc/self/fd/{}", file.as_raw_fd())
+        );
+        assert_eq!(
+            std::fs::read_link(path.as_c_str().to_str().unwrap()).unwrap().to_str(),
+            Some("/dev/null")
+        );
+    }
+}
