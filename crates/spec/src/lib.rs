@@ -1,1 +1,8 @@
-//! The words of the field.
+//! The field's words as plain values: parsed, printed, never acted on.
+//!
+//! Invariant: nothing here opens a file, reads a clock or the environment, or talks to a network;
+//! what comes in is bytes, what goes out is values or text. Every document that arrives from
+//! outside is refused with the JSON path of what is wrong in it.
+//! Absent on purpose: reading files (callers have directory fds), hashing, and every decision.
+
+pub mod runtime;

@@ -1,0 +1,89 @@
+//! From bytes to values and back: the one place that knows the JSON library.
+//!
+//! Invariant: a good document is read once, without any bookkeeping; only a refused one is read a
+//! second time, to learn the path of what is wrong in it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::de::value::CowStrDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::error::SpecError;
+
+/// Reads one JSON document.
+pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, SpecError> {
+    serde_json::from_slice(bytes).map_err(|plain| explain::<T>(bytes, plain))
+}
+
+/// Reads the document again, slowly, for the path of its fault.
+fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], plain: serde_json::Error) -> SpecError {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(error) => {
+            let path = error.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            SpecError::Json { path, source: error.into_inner() }
+        }
+        // Something follows the document: no path leads there.
+        Ok(_) => SpecError::Json { path: String::new(), source: plain },
+    }
+}
+
+/// Prints a document in one line.
+pub(crate) fn print<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain values with string keys always print")
+}
+
+/// Prints a document for people, indented by tabs as Go programs do.
+pub(crate) fn print_pretty<T: Serialize>(value: &T) -> String {
+    let mut out = Vec::with_capacity(4096);
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut printer = serde_json::Serializer::with_formatter(&mut out, format);
+    value.serialize(&mut printer).expect("plain values with string keys always print");
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+/// Go prints a nil slice, map or struct without `omitempty` as `null`: the same as absent.
+pub(crate) fn nullable<'de, D, T>(reader: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(reader)?.unwrap_or_default())
+}
+
+/// A map whose values may be `null` too: the empty value under that key, as Go reads it.
+pub(crate) fn nullable_values<'de, D, T>(reader: D) -> Result<BTreeMap<String, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    let map: Option<BTreeMap<String, Option<T>>> = Option::deserialize(reader)?;
+    Ok(map.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+}
+
+/// An optional text: Go cannot tell an empty one from an absent one, so neither do we.
+pub(crate) fn text<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(reader)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// An optional word of a closed list, where the empty word means absent.
+pub(crate) fn word<'de, D, T>(reader: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let word: Option<Cow<'de, str>> = Option::deserialize(reader)?;
+    match word {
+        Some(word) if !word.is_empty() => T::deserialize(CowStrDeserializer::new(word)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// For `skip_serializing_if`: `omitempty` on a boolean.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+pub(crate) fn is_false(value: &bool) -> bool {
+    !*value
+}
