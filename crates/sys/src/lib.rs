@@ -10,6 +10,7 @@ mod fd;
 mod mount;
 mod namespace;
 mod process;
+mod sched;
 mod signal;
 
 pub use fd::{FdPath, close_on_exec_from, fd_path};
@@ -17,6 +18,7 @@ pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
 pub use process::{Argv, Child, Clone, Exit, Memory, clone_child, execve, exit_now};
 pub use rustix::io::Errno;
+pub use sched::{SchedAttr, ioprio_set, sched_setattr, set_mempolicy, set_personality};
 pub use signal::{
     ReceivedSignal, SignalSet, ignored_signals, kill, pidfd_kill, read_signal, reset_dispositions,
     set_mask, signal_fd,
