@@ -1,1 +1,4 @@
 //! From a specification to a process.
+
+#[allow(dead_code, unused_imports, reason = "the tables come before what looks things up in them")]
+mod words;

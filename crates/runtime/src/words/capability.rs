@@ -1,0 +1,206 @@
+//! Capabilities: `CAP_…` names and the kernel's bits.
+//!
+//! A `Capability` is always one of the 41 that Linux knows up to 6.18; a `CapSet` holds only such
+//! bits. Absent: what the running kernel or this process has of them (`cap_last_cap`, the bounding
+//! set), which is asked where a set is applied.
+
+use super::WordError;
+
+/// Every capability's name without `CAP_`; the index is the kernel's bit.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// One capability, by its bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Capability(u8);
+
+impl Capability {
+    /// The capability of a full name such as `CAP_NET_ADMIN`; the case and the prefix matter, as
+    /// they do to the specification.
+    pub(crate) fn parse(word: &str) -> Result<Self, WordError> {
+        word.strip_prefix("CAP_")
+            .and_then(|rest| NAMES.iter().position(|name| *name == rest))
+            .map(|bit| Self(bit as u8))
+            .ok_or_else(|| WordError::unknown("capability", word))
+    }
+
+    /// The kernel's number, as `prctl(PR_CAPBSET_DROP)` takes it.
+    pub(crate) fn bit(self) -> u8 {
+        self.0
+    }
+
+    /// The name with its prefix.
+    pub(crate) fn name(self) -> String {
+        format!("CAP_{}", NAMES[usize::from(self.0)])
+    }
+
+    /// Every capability, lowest bit first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..NAMES.len() as u8).map(Self)
+    }
+}
+
+/// A set of capabilities, in the bits that `capset(2)` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CapSet(u64);
+
+impl CapSet {
+    /// No capability.
+    pub(crate) const EMPTY: Self = Self(0);
+    /// Every capability that has a name.
+    pub(crate) const FULL: Self = Self((1 << NAMES.len()) - 1);
+
+    /// The set of these names; the first unknown one is the error.
+    pub(crate) fn from_words<S: AsRef<str>>(words: &[S]) -> Result<Self, WordError> {
+        words.iter().try_fold(Self::EMPTY, |set, word| {
+            Capability::parse(word.as_ref()).map(|capability| set.with(capability))
+        })
+    }
+
+    /// The set of the kernel's bits, without those that have no name.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits & Self::FULL.0)
+    }
+
+    /// The kernel's bits.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether `capability` is in it.
+    pub(crate) fn has(self, capability: Capability) -> bool {
+        self.0 & (1 << capability.0) != 0
+    }
+
+    /// This set and one more.
+    pub(crate) fn with(self, capability: Capability) -> Self {
+        Self(self.0 | 1 << capability.0)
+    }
+
+    /// What is in both.
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in either.
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in this one only.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its members, lowest bit first.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::all().filter(move |&capability| self.has(capability))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_bits_agree_with_the_kernel() {
+        let bits = [
+            ("CAP_CHOWN", 0),
+            ("CAP_SETPCAP", 8),
+            ("CAP_NET_ADMIN", 12),
+            ("CAP_SYS_ADMIN", 21),
+            ("CAP_MKNOD", 27),
+            ("CAP_SETFCAP", 31),
+            ("CAP_MAC_OVERRIDE", 32),
+            ("CAP_AUDIT_READ", 37),
+            ("CAP_CHECKPOINT_RESTORE", 40),
+        ];
+        for (name, bit) in bits {
+            let capability = Capability::parse(name).unwrap();
+            assert_eq!(capability.bit(), bit, "{name}");
+            assert_eq!(capability.name(), name);
+        }
+    }
+
+    #[test]
+    fn rustix_has_the_same_bits() {
+        use rustix::thread::CapabilitySet;
+        assert_eq!(CapabilitySet::all().iter_names().count(), NAMES.len());
+        for (name, flag) in CapabilitySet::all().iter_names() {
+            let ours = Capability::parse(&format!("CAP_{name}")).unwrap();
+            assert_eq!(1 << ours.bit(), flag.bits(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_named() {
+        for word in ["CAP_FLY", "NET_ADMIN", "cap_net_admin", "CAP_", ""] {
+            let error = CapSet::from_words(&["CAP_CHOWN", word]).unwrap_err();
+            assert_eq!(error, WordError::unknown("capability", word));
+        }
+        assert_eq!(
+            Capability::parse("CAP_FLY").unwrap_err().to_string(),
+            "unknown capability \"CAP_FLY\""
+        );
+    }
+
+    #[test]
+    fn sets_hold_named_bits_only() {
+        assert_eq!(CapSet::from_bits(u64::MAX), CapSet::FULL);
+        assert_eq!(CapSet::FULL.bits(), 0x1ff_ffff_ffff);
+        let set = CapSet::from_words(&["CAP_KILL", "CAP_CHOWN", "CAP_KILL"]).unwrap();
+        let names: Vec<_> = set.iter().map(Capability::name).collect();
+        assert_eq!(names, ["CAP_CHOWN", "CAP_KILL"]);
+        let chown = CapSet::from_bits(1);
+        assert_eq!(set.without(chown).bits(), 1 << 5);
+        assert_eq!(set.intersection(chown), chown);
+        assert_eq!(set.without(chown).union(chown), set);
+        assert!(CapSet::EMPTY.is_empty() && !set.is_empty());
+    }
+}
