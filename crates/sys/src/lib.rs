@@ -7,18 +7,25 @@
 //! What rustix offers safely is used from rustix directly, not wrapped again.
 
 mod fd;
+mod keyring;
 mod mount;
 mod namespace;
 mod process;
 mod sched;
+mod seccomp;
 mod signal;
 
 pub use fd::{FdPath, close_on_exec_from, fd_path};
+pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
 pub use process::{Argv, Child, Clone, Exit, Memory, clone_child, execve, exit_now};
 pub use rustix::io::Errno;
 pub use sched::{SchedAttr, ioprio_set, sched_setattr, set_mempolicy, set_personality};
+pub use seccomp::{
+    FILTER_LENGTH_MAX, SeccompFlags, SockFilter, load_seccomp, seccomp_action_available,
+    seccomp_flags_supported,
+};
 pub use signal::{
     ReceivedSignal, SignalSet, ignored_signals, kill, pidfd_kill, read_signal, reset_dispositions,
     set_mask, signal_fd,
