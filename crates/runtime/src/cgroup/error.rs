@@ -1,0 +1,201 @@
+//! What can go wrong with a cgroup, each with the file or directory and the value it went wrong on.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use super::controller::Controller;
+
+/// Why a container's cgroup could not be made, limited, read or removed.
+#[derive(Debug)]
+pub(crate) enum CgroupError {
+    /// No cgroup file system is mounted where this process can see it.
+    NoHierarchy,
+    /// The configured path is no path that a cgroup can have.
+    Path { path: String, reason: PathFault },
+    /// A directory could not be created.
+    Make { dir: PathBuf, errno: Errno },
+    /// A directory could not be removed.
+    Remove { dir: PathBuf, errno: Errno },
+    /// Several things failed during a teardown that went on to its end.
+    Several(Vec<CgroupError>),
+    /// A file or directory could not be opened or read.
+    Read { file: PathBuf, errno: Errno },
+    /// The kernel refused a value.
+    Write { file: PathBuf, value: String, errno: Errno },
+    /// The kernel's text is not what this program understands.
+    Malformed { file: PathBuf, text: String },
+    /// The cgroup was there already and has processes of somebody else.
+    NotEmpty { dir: PathBuf, count: usize },
+    /// The cgroup was there already and is frozen: whatever entered it would never run.
+    Frozen { dir: PathBuf },
+    /// The state asked for was not reached in time.
+    NotSettled { dir: PathBuf, wanted: &'static str },
+    /// A limit needs a controller that is in no hierarchy of this host.
+    NoController { controller: Controller, setting: String },
+    /// A limit needs a controller whose cgroup this user was not allowed to make.
+    NotDelegated { controller: Controller, setting: String, dir: PathBuf, errno: Errno },
+    /// A version 2 cgroup above the container's holds processes, so controllers stay off below it.
+    InnerProcesses { dir: PathBuf, controllers: String },
+    /// A version 2 cgroup above the container's is threaded, so controllers stay off below it.
+    Threaded { dir: PathBuf, controllers: String },
+}
+
+/// What is wrong with a configured cgroup path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathFault {
+    /// It names the root of the hierarchy, which belongs to the host.
+    IsRoot,
+    /// It holds a NUL byte or a line break.
+    ForbiddenByte,
+    /// The systemd manager wants `slice:prefix:name`.
+    NotATriple,
+    /// A slice's name must end in `.slice`, with single dashes between its parts.
+    NotASlice,
+}
+
+impl CgroupError {
+    /// The kernel's number, where one file or directory was the reason.
+    pub(crate) fn errno(&self) -> Option<Errno> {
+        match self {
+            CgroupError::Make { errno, .. }
+            | CgroupError::Remove { errno, .. }
+            | CgroupError::Read { errno, .. }
+            | CgroupError::Write { errno, .. }
+            | CgroupError::NotDelegated { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
+    /// Whether the file or directory is not there, for settings that not every kernel has.
+    pub(super) fn is_absent(&self) -> bool {
+        self.errno() == Some(Errno::NOENT)
+    }
+
+    /// Puts the errors of a teardown together: none is success, one stands for itself.
+    pub(super) fn collect(mut errors: Vec<CgroupError>) -> Result<(), CgroupError> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(CgroupError::Several(errors)),
+        }
+    }
+}
+
+impl fmt::Display for CgroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CgroupError::NoHierarchy => f.write_str("no cgroup file system is mounted"),
+            CgroupError::Path { path, reason } => write!(f, "cgroup path {path:?}: {reason}"),
+            CgroupError::Make { dir, errno } => {
+                write!(f, "make cgroup {}: {}", dir.display(), Words(*errno))
+            }
+            CgroupError::Remove { dir, errno } => {
+                write!(f, "remove cgroup {}: {}", dir.display(), Words(*errno))
+            }
+            CgroupError::Several(errors) => write_several(f, errors),
+            CgroupError::Read { file, errno } => {
+                write!(f, "read {}: {}", file.display(), Words(*errno))
+            }
+            CgroupError::Write { file, value, errno } => {
+                write!(f, "write {value:?} to {}: {}", file.display(), Words(*errno))
+            }
+            CgroupError::Malformed { file, text } => {
+                write!(f, "read {}: unexpected text {text:?}", file.display())
+            }
+            CgroupError::NotEmpty { dir, count } => {
+                write!(f, "container's cgroup is not empty: {count} processes in {}", dir.display())
+            }
+            CgroupError::Frozen { dir } => {
+                write!(f, "container's cgroup unexpectedly frozen: {}", dir.display())
+            }
+            CgroupError::NotSettled { dir, wanted } => {
+                write!(f, "cgroup {} did not become {wanted} in time", dir.display())
+            }
+            CgroupError::NoController { controller, setting } => write!(
+                f,
+                "cannot set {setting}: this host has no cgroup hierarchy with the {controller} controller"
+            ),
+            CgroupError::NotDelegated { controller, setting, dir, errno } => write!(
+                f,
+                "cannot set {controller} limit {setting}: container could not join or create cgroup {}: {}",
+                dir.display(),
+                Words(*errno)
+            ),
+            CgroupError::InnerProcesses { dir, controllers } => write!(
+                f,
+                "cannot enable {controllers} below cgroup {}: it has processes of its own",
+                dir.display()
+            ),
+            CgroupError::Threaded { dir, controllers } => write!(
+                f,
+                "cannot enable {controllers} below cgroup {}: it is threaded",
+                dir.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CgroupError {}
+
+impl fmt::Display for PathFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathFault::IsRoot => "names the root of the hierarchy",
+            PathFault::ForbiddenByte => "has a NUL byte or a line break",
+            PathFault::NotATriple => "the systemd cgroup manager expects \"slice:prefix:name\"",
+            PathFault::NotASlice => "is no name of a systemd slice",
+        })
+    }
+}
+
+fn write_several(f: &mut fmt::Formatter<'_>, errors: &[CgroupError]) -> fmt::Result {
+    for (at, error) in errors.iter().enumerate() {
+        if at > 0 {
+            f.write_str("; ")?;
+        }
+        write!(f, "{error}")?;
+    }
+    Ok(())
+}
+
+/// An errno in the C library's words, in lower case and without its number.
+struct Words(Errno);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from_raw_os_error(self.0.raw_os_error()).to_string();
+        let words = text.split(" (os error").next().unwrap_or(&text);
+        f.write_str(&words.to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_value_is_named_with_its_file() {
+        let error = CgroupError::Write {
+            file: "/sys/fs/cgroup/pids/c1/pids.max".into(),
+            value: "-5".into(),
+            errno: Errno::INVAL,
+        };
+        assert_eq!(
+            error.to_string(),
+            "write \"-5\" to /sys/fs/cgroup/pids/c1/pids.max: invalid argument"
+        );
+    }
+
+    #[test]
+    fn errors_of_a_teardown_are_all_told() {
+        let busy = |dir: &str| CgroupError::Remove { dir: dir.into(), errno: Errno::BUSY };
+        assert!(CgroupError::collect(Vec::new()).is_ok());
+        let error = CgroupError::collect(vec![busy("/a"), busy("/b")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "remove cgroup /a: device or resource busy; remove cgroup /b: device or resource busy"
+        );
+    }
+}

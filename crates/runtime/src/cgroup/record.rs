@@ -1,0 +1,61 @@
+//! What a container's state file keeps of its cgroup, so that no later command has to search for it.
+//!
+//! The shape is the one that runc's `state.json` has under `cgroup_paths`: a directory for each
+//! controller, the unified hierarchy's under the empty name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Cgroup;
+use super::hierarchy::Version;
+use super::node::Node;
+
+/// The directories of one cgroup, by controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct CgroupRecord {
+    paths: BTreeMap<String, PathBuf>,
+}
+
+impl Cgroup {
+    /// The record from which `from_record` makes the same cgroup again.
+    pub(crate) fn record(&self) -> CgroupRecord {
+        let pairs = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.keys.iter().map(|key| (key.clone(), node.path.clone())));
+        CgroupRecord { paths: pairs.collect() }
+    }
+
+    /// The cgroup of a record. Whether its directories still exist, the first use tells.
+    pub(crate) fn from_record(record: &CgroupRecord) -> Cgroup {
+        let mut nodes: Vec<(PathBuf, Vec<String>)> = Vec::new();
+        for (key, path) in &record.paths {
+            match nodes.iter_mut().find(|(known, _)| known == path) {
+                Some((_, keys)) => keys.push(key.clone()),
+                None => nodes.push((path.clone(), vec![key.clone()])),
+            }
+        }
+        let version = |keys: &[String]| if keys == [""] { Version::V2 } else { Version::V1 };
+        let nodes = nodes.into_iter().map(|(path, keys)| Node::new(version(&keys), keys, path));
+        Cgroup { nodes: nodes.collect(), absent: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_brings_back_the_same_directories() {
+        let text = r#"{"":"/c/unified/x","cpu":"/c/cpu,cpuacct/x","cpuacct":"/c/cpu,cpuacct/x","name=systemd":"/c/systemd/x","pids":"/c/pids/x"}"#;
+        let record: CgroupRecord = serde_json::from_str(text).unwrap();
+        let cgroup = Cgroup::from_record(&record);
+        assert_eq!(cgroup.nodes.len(), 4);
+        assert_eq!(cgroup.nodes[0].version, Version::V2);
+        assert_eq!(cgroup.record(), record);
+        assert_eq!(serde_json::to_string(&cgroup.record()).unwrap(), text);
+    }
+}

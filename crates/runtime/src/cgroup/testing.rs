@@ -1,0 +1,102 @@
+//! For the tests of this module: directories that look like cgroups, and real cgroups that are always
+//! removed, also when the test panics.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Cgroup, CgroupPath, Hierarchies};
+
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("dhow-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A directory of plain files.
+pub(super) struct ScratchDir(PathBuf);
+
+impl ScratchDir {
+    pub(super) fn new(files: &[(&str, &str)]) -> ScratchDir {
+        let dir = std::env::temp_dir().join(unique_name());
+        std::fs::create_dir(&dir).unwrap();
+        let dir = ScratchDir(dir);
+        for (name, text) in files {
+            dir.add(name, text);
+        }
+        dir
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn add(&self, name: &str, text: &str) {
+        let file = self.0.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    pub(super) fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap()
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A place of the test's own in every hierarchy of this host.
+pub(super) struct TestPlace {
+    pub(super) hierarchies: Hierarchies,
+    pub(super) path: CgroupPath,
+}
+
+impl TestPlace {
+    /// `None`, said aloud, where this process may not make cgroups.
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    pub(super) fn new() -> Option<TestPlace> {
+        let allowed = rustix::process::geteuid().is_root() && Hierarchies::discover().is_ok();
+        if !allowed {
+            eprintln!("skipped: needs root and a cgroup file system");
+            return None;
+        }
+        let hierarchies = Hierarchies::discover().unwrap();
+        Some(TestPlace { hierarchies, path: CgroupPath::Absolute(unique_name().into()) })
+    }
+
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let directory = |one| self.path.directory(&self.hierarchies, one).unwrap().unwrap();
+        self.hierarchies.iter().map(directory).collect()
+    }
+}
+
+impl Drop for TestPlace {
+    fn drop(&mut self) {
+        if let Ok(cgroup) = Cgroup::open(&self.hierarchies, &self.path) {
+            let _ = cgroup.kill();
+            let _ = cgroup.remove();
+        }
+    }
+}
+
+/// A process of the test's own, killed and reaped at the end.
+pub(super) struct Sleeper(pub(super) std::process::Child);
+
+impl Sleeper {
+    #[expect(clippy::disallowed_methods, reason = "a test's payload")]
+    pub(super) fn new() -> Sleeper {
+        Sleeper(std::process::Command::new("sleep").arg("100").spawn().unwrap())
+    }
+
+    pub(super) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.0)
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
