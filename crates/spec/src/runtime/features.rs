@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
-use super::hooks::HookKind;
 use super::json;
 use super::linux::NamespaceKind;
 use super::rdt::{MemoryPolicyFlag, MemoryPolicyMode};
@@ -21,9 +20,9 @@ pub struct Features {
     pub oci_version_min: String,
     /// Newest version of the specification that is understood.
     pub oci_version_max: String,
-    /// Kinds of hooks that are called.
+    /// Kinds of hooks that are called; other runtimes may know more of them than we.
     #[serde(default, deserialize_with = "json::nullable", skip_serializing_if = "Vec::is_empty")]
-    pub hooks: Vec<HookKind>,
+    pub hooks: Vec<String>,
     /// Mount options that are understood.
     #[serde(default, deserialize_with = "json::nullable", skip_serializing_if = "Vec::is_empty")]
     pub mount_options: Vec<String>,

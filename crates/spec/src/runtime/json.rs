@@ -5,11 +5,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
+use serde::de::Error as _;
 use serde::de::value::CowStrDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::error::SpecError;
+use super::error::{Fault, SpecError};
 
 /// Reads one JSON document.
 pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, SpecError> {
@@ -61,6 +63,20 @@ where
 {
     let map: Option<BTreeMap<String, Option<T>>> = Option::deserialize(reader)?;
     Ok(map.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+}
+
+/// A map whose keys are words of a closed list. They are read as text first: the reader of paths
+/// cannot name a key that is anything else.
+pub(crate) fn word_keys<'de, D, K, T>(reader: D) -> Result<BTreeMap<K, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: FromStr<Err = Fault> + Ord,
+    T: Deserialize<'de> + Default,
+{
+    let map: BTreeMap<String, T> = nullable_values(reader)?;
+    map.into_iter()
+        .map(|(key, value)| Ok((key.parse().map_err(D::Error::custom)?, value)))
+        .collect()
 }
 
 /// An optional text: Go cannot tell an empty one from an absent one, so neither do we.

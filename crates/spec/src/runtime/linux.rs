@@ -76,7 +76,7 @@ pub struct Linux {
     /// Offsets of the clocks inside the time namespace.
     #[serde(
         default,
-        deserialize_with = "json::nullable",
+        deserialize_with = "json::word_keys",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub time_offsets: BTreeMap<Clock, TimeOffset>,
