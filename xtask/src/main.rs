@@ -1,2 +1,51 @@
-//! Developer tasks.
-fn main() {}
+//! `cargo xtask TASK`: what developers and CI run, one word each.
+//!
+//! A task is one module and one line in [`TASKS`]. Tasks start programs and print, which the crates of
+//! the workspace may not; nothing here is part of what is shipped.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "developer tasks start programs, read the environment and talk to the developer"
+)]
+
+mod bench;
+mod child;
+mod columns;
+mod contender;
+mod contest;
+mod leftover;
+mod official;
+mod tap;
+mod task;
+
+use std::process::ExitCode;
+
+use task::TaskError;
+
+type Task = fn(lexopt::Parser) -> Result<(), TaskError>;
+
+/// Name, first line of help, and the function.
+const TASKS: &[(&str, &str, Task)] = &[
+    ("bench", "what a container costs, beside crun and runc", bench::run),
+    ("contest", "dhow, crun and runc judged side by side", contest::run),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let Some((_, _, task)) = TASKS.iter().find(|(known, _, _)| name.to_str() == Some(known)) else {
+        eprintln!("usage: cargo xtask TASK [ARGUMENT...]");
+        for (name, help, _) in TASKS {
+            eprintln!("  {name:10} {help}");
+        }
+        return ExitCode::from(2);
+    };
+    match task(lexopt::Parser::from_args(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {}: {error}", name.display());
+            ExitCode::from(if matches!(error, TaskError::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
