@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::controller::Controller;
 
 /// Why a container's cgroup could not be made, limited, read or removed.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CgroupError {
     /// No cgroup file system is mounted where this process can see it.
     NoHierarchy,
@@ -36,6 +36,18 @@ pub(crate) enum CgroupError {
     NoController { controller: Controller, setting: String },
     /// A limit needs a controller whose cgroup this user was not allowed to make.
     NotDelegated { controller: Controller, setting: String, dir: PathBuf, errno: Errno },
+    /// Version 2 has nothing that would do the same.
+    OnlyV1 { setting: String },
+    /// `unified` is given and there is no version 2.
+    UnifiedOnV1,
+    /// A key of `unified` that cannot be a file.
+    UnifiedName { file: String },
+    /// A key of `unified` whose controller is elsewhere or nowhere.
+    UnifiedController { file: String, controller: Controller },
+    /// The container uses more memory than it would be allowed.
+    MemoryInUse { limit: i64, usage: u64, peak: u64 },
+    /// The limit on memory and swap together is below the one on memory alone.
+    SwapBelowMemory { swap: i64, memory: i64 },
     /// A version 2 cgroup above the container's holds processes, so controllers stay off below it.
     InnerProcesses { dir: PathBuf, controllers: String },
     /// A version 2 cgroup above the container's is threaded, so controllers stay off below it.
@@ -123,6 +135,27 @@ impl fmt::Display for CgroupError {
                 dir.display(),
                 Words(*errno)
             ),
+            CgroupError::OnlyV1 { setting } => {
+                write!(f, "cannot set {setting}: cgroup version 2 has no such limit")
+            }
+            CgroupError::UnifiedOnV1 => f.write_str(
+                "invalid configuration: cannot use unified resources on cgroup version 1",
+            ),
+            CgroupError::UnifiedName { file } => write!(
+                f,
+                "invalid configuration: unified resource {file:?} is no name of a file like \"memory.high\""
+            ),
+            CgroupError::UnifiedController { file, controller } => write!(
+                f,
+                "invalid configuration: unified resource {file:?}: the {controller} controller is not in the cgroup version 2 hierarchy"
+            ),
+            CgroupError::MemoryInUse { limit, usage, peak } => write!(
+                f,
+                "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"
+            ),
+            CgroupError::SwapBelowMemory { swap, memory } => {
+                write!(f, "memory+swap limit {swap} should be >= memory limit {memory}")
+            }
             CgroupError::InnerProcesses { dir, controllers } => write!(
                 f,
                 "cannot enable {controllers} below cgroup {}: it has processes of its own",

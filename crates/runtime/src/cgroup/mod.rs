@@ -17,11 +17,13 @@ mod path;
 mod processes;
 mod record;
 mod remove;
+mod resources;
 #[cfg(test)]
 mod testing;
 
 use std::path::PathBuf;
 
+use dhow_spec::runtime::Resources;
 use rustix::io::Errno;
 
 pub(crate) use controller::Controller;
@@ -53,13 +55,14 @@ struct Absent {
 }
 
 impl Cgroup {
-    /// Makes the cgroup in every hierarchy, or takes one that is there, empty and not frozen.
+    /// Makes the cgroup in every hierarchy, or takes one that is there, empty and not frozen; limits it.
     ///
     /// A user without rights goes without the hierarchies that are closed to him, if the place is the
     /// default one: what needs them fails later, by name. On failure nothing stays behind.
     pub(crate) fn create(
         hierarchies: &Hierarchies,
         path: &CgroupPath,
+        resources: Option<&Resources>,
     ) -> Result<Cgroup, CgroupError> {
         let mut made = Made::default();
         let mut cgroup = Cgroup { nodes: Vec::new(), absent: Vec::new() };
@@ -78,6 +81,9 @@ impl Cgroup {
                 Err(error) => return Err(error),
             }
         }
+        if let Some(resources) = resources {
+            cgroup.limit(resources)?;
+        }
         made.keep();
         Ok(cgroup)
     }
@@ -95,6 +101,11 @@ impl Cgroup {
             }
         }
         Ok(Cgroup { nodes, absent: Vec::new() })
+    }
+
+    /// Changes the limits that `resources` has, and no others.
+    pub(crate) fn update(&self, resources: &Resources) -> Result<(), CgroupError> {
+        self.limit(resources)
     }
 
     /// Removes every directory with all below it; one that is gone is no error, and one that stays does
@@ -184,7 +195,7 @@ mod tests {
     #[test]
     fn a_cgroup_is_made_entered_listed_killed_and_removed_in_every_hierarchy() {
         let Some(place) = TestPlace::new() else { return };
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path).unwrap();
+        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         let sleeper = Sleeper::new();
         cgroup.attach(sleeper.pid()).unwrap();
         for dir in place.directories() {
@@ -204,7 +215,7 @@ mod tests {
     #[test]
     fn the_child_enters_version_1_by_itself_with_a_zero() {
         let Some(place) = TestPlace::new() else { return };
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path).unwrap();
+        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         let entry = cgroup.entry().unwrap();
         assert_eq!(
             entry.v1_tasks.len(),
@@ -229,7 +240,7 @@ mod tests {
     #[test]
     fn a_frozen_cgroup_stands_still_and_is_killed_all_the_same() {
         let Some(place) = TestPlace::new() else { return };
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path).unwrap();
+        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         let mut sleeper = Sleeper::new();
         cgroup.attach(sleeper.pid()).unwrap();
         assert!(!cgroup.is_frozen().unwrap());
@@ -246,16 +257,112 @@ mod tests {
     #[test]
     fn a_cgroup_in_use_or_frozen_is_refused_and_left_as_it_was() {
         let Some(place) = TestPlace::new() else { return };
-        let first = Cgroup::create(&place.hierarchies, &place.path).unwrap();
+        let first = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         first.freeze().unwrap();
-        let frozen = Cgroup::create(&place.hierarchies, &place.path).unwrap_err();
+        let frozen = Cgroup::create(&place.hierarchies, &place.path, None).unwrap_err();
         assert!(matches!(frozen, CgroupError::Frozen { .. }), "{frozen}");
         first.thaw().unwrap();
         let sleeper = Sleeper::new();
         first.attach(sleeper.pid()).unwrap();
-        let used = Cgroup::create(&place.hierarchies, &place.path).unwrap_err();
+        let used = Cgroup::create(&place.hierarchies, &place.path, None).unwrap_err();
         assert!(matches!(used, CgroupError::NotEmpty { count: 1, .. }), "{used}");
         assert!(place.directories().iter().all(|dir| dir.exists()));
+    }
+
+    fn value(cgroup: &Cgroup, controller: Controller, file: &str) -> String {
+        cgroup
+            .node_of_v1(controller)
+            .unwrap_or(&cgroup.nodes[0])
+            .read(file)
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+
+    #[test]
+    fn limits_are_in_force_and_move_in_either_direction() {
+        let Some(place) = TestPlace::new() else { return };
+        let resources = |text: &str| Resources::parse(text.as_bytes()).unwrap();
+        let first = resources(
+            r#"{"memory": {"limit": 33554432, "reservation": 25165824, "swap": 50331648, "swappiness": 10},
+                "cpu": {"shares": 100, "quota": 50000, "period": 100000, "burst": 1000, "cpus": "0"},
+                "pids": {"limit": 20}}"#,
+        );
+        let cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&first)).unwrap();
+        if cgroup.node_of_v1(Controller::Memory).is_none()
+            || cgroup.node_of_v1(Controller::Cpu).is_none()
+        {
+            return cgroup.remove().unwrap();
+        }
+        let memory = |file| value(&cgroup, Controller::Memory, file);
+        assert_eq!(memory("memory.limit_in_bytes"), "33554432");
+        assert_eq!(memory("memory.memsw.limit_in_bytes"), "50331648");
+        assert_eq!(memory("memory.soft_limit_in_bytes"), "25165824");
+        assert_eq!(memory("memory.swappiness"), "10");
+        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.shares"), "100");
+        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.cfs_quota_us"), "50000");
+        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.cfs_burst_us"), "1000");
+        assert_eq!(value(&cgroup, Controller::Cpuset, "cpuset.cpus"), "0");
+        assert_eq!(value(&cgroup, Controller::Pids, "pids.max"), "20");
+
+        cgroup.update(&resources(r#"{"memory": {"limit": 62914560, "swap": 83886080}}"#)).unwrap();
+        assert_eq!(memory("memory.memsw.limit_in_bytes"), "83886080");
+        cgroup.update(&resources(r#"{"memory": {"limit": 31457280, "swap": 52428800}}"#)).unwrap();
+        assert_eq!(memory("memory.limit_in_bytes"), "31457280");
+        cgroup.update(&resources(r#"{"memory": {"limit": -1}, "pids": {"limit": -1}}"#)).unwrap();
+        assert!(memory("memory.memsw.limit_in_bytes").len() > 15);
+        assert_eq!(value(&cgroup, Controller::Pids, "pids.max"), "max");
+        // Quota above what the old burst and period allow together, and back.
+        let cpu = |quota, period, burst| {
+            resources(&format!(
+                r#"{{"cpu": {{"quota": {quota}, "period": {period}, "burst": {burst}}}}}"#
+            ))
+        };
+        cgroup.update(&cpu(600_000, 900_000, 500_000)).unwrap();
+        cgroup.update(&cpu(20_000, 30_000, 10_000)).unwrap();
+        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.cfs_burst_us"), "10000");
+        let refused = cgroup.update(&resources(r#"{"pids": {"limit": 9000000000}}"#)).unwrap_err();
+        let file = cgroup.node_of_v1(Controller::Pids).unwrap().file("pids.max");
+        assert_eq!(
+            refused.to_string(),
+            format!("write \"9000000000\" to {}: invalid argument", file.display())
+        );
+        cgroup.remove().unwrap();
+    }
+
+    #[test]
+    fn on_a_hybrid_host_each_controller_is_used_where_it_is() {
+        let Some(place) = TestPlace::new() else { return };
+        let huge = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB");
+        if place.hierarchies.is_pure_v2()
+            || place.hierarchies.on_v1().contains(Controller::Hugetlb)
+            || !huge.exists()
+        {
+            return;
+        }
+        let resources = Resources::parse(
+            br#"{"pids": {"limit": 20}, "hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}],
+                 "unified": {"cgroup.max.depth": "3"}}"#,
+        )
+        .unwrap();
+        let cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap();
+        let unified = cgroup.unified().unwrap();
+        assert_eq!(unified.read("hugetlb.2MB.max").unwrap(), "2097152\n");
+        assert_eq!(unified.read("cgroup.max.depth").unwrap(), "3\n");
+        assert_eq!(value(&cgroup, Controller::Pids, "pids.max"), "20");
+        let elsewhere = Resources::parse(br#"{"unified": {"pids.max": "3"}}"#).unwrap();
+        let error = cgroup.update(&elsewhere).unwrap_err();
+        assert!(matches!(error, CgroupError::UnifiedController { .. }), "{error}");
+        cgroup.remove().unwrap();
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_set_leaves_no_directory() {
+        let Some(place) = TestPlace::new() else { return };
+        let resources = Resources::parse(br#"{"cpu": {"cpus": "0-9999"}}"#).unwrap();
+        let error = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap_err();
+        assert!(error.to_string().starts_with("write \"0-9999\" to /"), "{error}");
+        assert!(place.directories().iter().all(|dir| !dir.exists()));
     }
 
     #[test]
@@ -263,10 +370,10 @@ mod tests {
         let Some(place) = TestPlace::new() else { return };
         let CgroupPath::Absolute(top) = &place.path else { unreachable!() };
         let nested = CgroupPath::Absolute(top.join("a/b"));
-        Cgroup::create(&place.hierarchies, &nested).unwrap();
+        Cgroup::create(&place.hierarchies, &nested, None).unwrap();
         // Below a file nothing can be made, which shows only after the directories above it were.
         let hopeless = CgroupPath::Absolute(top.join("c/d/cgroup.procs/e"));
-        let error = Cgroup::create(&place.hierarchies, &hopeless).unwrap_err();
+        let error = Cgroup::create(&place.hierarchies, &hopeless, None).unwrap_err();
         assert!(matches!(error, CgroupError::Make { errno: Errno::NOTDIR, .. }), "{error}");
         for dir in place.directories() {
             assert!(dir.join("a/b").exists() && !dir.join("c").exists(), "{}", dir.display());

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::hierarchy::Version;
+use super::node::Node;
 use super::{Cgroup, CgroupPath, Hierarchies};
 
 fn unique_name() -> String {
@@ -44,6 +46,13 @@ impl Drop for ScratchDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A cgroup that is one plain directory, under the key of a record ("" for version 2).
+pub(super) fn scratch_cgroup(dir: &ScratchDir, key: &str) -> Cgroup {
+    let version = if key.is_empty() { Version::V2 } else { Version::V1 };
+    let node = Node::new(version, vec![key.to_owned()], dir.path().to_owned());
+    Cgroup { nodes: vec![node], absent: Vec::new() }
 }
 
 /// A place of the test's own in every hierarchy of this host.
