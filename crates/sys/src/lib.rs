@@ -6,6 +6,7 @@
 //!
 //! What rustix offers safely is used from rustix directly, not wrapped again.
 
+mod bpf;
 mod fd;
 mod keyring;
 mod mount;
@@ -15,6 +16,7 @@ mod sched;
 mod seccomp;
 mod signal;
 
+pub use bpf::{BpfInstruction, DeviceProgram};
 pub use fd::{FdPath, close_on_exec_from, fd_path};
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};

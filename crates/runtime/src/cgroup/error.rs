@@ -44,6 +44,12 @@ pub(crate) enum CgroupError {
     UnifiedName { file: String },
     /// A key of `unified` whose controller is elsewhere or nowhere.
     UnifiedController { file: String, controller: Controller },
+    /// A device rule with a number or letter that no device has.
+    Device { rule: String },
+    /// Version 1 keeps no order of device rules, so it cannot take back a part of a wildcard.
+    DeviceHole { rule: String, wider: String },
+    /// The eBPF program that decides about devices could not be loaded or attached.
+    DeviceProgram { dir: PathBuf, errno: Errno },
     /// The container uses more memory than it would be allowed.
     MemoryInUse { limit: i64, usage: u64, peak: u64 },
     /// The limit on memory and swap together is below the one on memory alone.
@@ -75,6 +81,7 @@ impl CgroupError {
             | CgroupError::Remove { errno, .. }
             | CgroupError::Read { errno, .. }
             | CgroupError::Write { errno, .. }
+            | CgroupError::DeviceProgram { errno, .. }
             | CgroupError::NotDelegated { errno, .. } => Some(*errno),
             _ => None,
         }
@@ -83,6 +90,11 @@ impl CgroupError {
     /// Whether the file or directory is not there, for settings that not every kernel has.
     pub(super) fn is_absent(&self) -> bool {
         self.errno() == Some(Errno::NOENT)
+    }
+
+    /// Whether this user may not do it.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::ROFS))
     }
 
     /// Puts the errors of a teardown together: none is success, one stands for itself.
@@ -149,6 +161,16 @@ impl fmt::Display for CgroupError {
                 f,
                 "invalid configuration: unified resource {file:?}: the {controller} controller is not in the cgroup version 2 hierarchy"
             ),
+            CgroupError::Device { rule } => {
+                write!(f, "device rule {rule:?} is none that the kernel knows")
+            }
+            CgroupError::DeviceHole { rule, wider } => write!(
+                f,
+                "device rule {rule:?} takes part of {wider:?}: cgroup version 1 cannot do that"
+            ),
+            CgroupError::DeviceProgram { dir, errno } => {
+                write!(f, "attach device program to cgroup {}: {}", dir.display(), Words(*errno))
+            }
             CgroupError::MemoryInUse { limit, usage, peak } => write!(
                 f,
                 "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"

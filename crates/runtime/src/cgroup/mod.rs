@@ -9,6 +9,7 @@
 
 mod controller;
 mod create;
+mod devices;
 mod error;
 mod freeze;
 mod hierarchy;
@@ -84,6 +85,8 @@ impl Cgroup {
         if let Some(resources) = resources {
             cgroup.limit(resources)?;
         }
+        let fresh = cgroup.nodes.iter().all(|node| made.contains(&node.path));
+        cgroup.guard_devices(resources.map_or(&[], |given| &given.devices), fresh)?;
         made.keep();
         Ok(cgroup)
     }
@@ -103,9 +106,13 @@ impl Cgroup {
         Ok(Cgroup { nodes, absent: Vec::new() })
     }
 
-    /// Changes the limits that `resources` has, and no others.
+    /// Changes the limits that `resources` has, and no others; device rules as a whole, if there are any.
     pub(crate) fn update(&self, resources: &Resources) -> Result<(), CgroupError> {
-        self.limit(resources)
+        self.limit(resources)?;
+        match &resources.devices[..] {
+            [] => Ok(()),
+            rules => self.guard_devices(rules, false),
+        }
     }
 
     /// Removes every directory with all below it; one that is gone is no error, and one that stays does

@@ -1,0 +1,230 @@
+//! Version 1's device list: one default and its exceptions, and the way from one list to another.
+//!
+//! The kernel keeps no order, so a rule that takes part of what an earlier one gave by wildcard cannot be
+//! expressed. The kernel would drop it without a word; here it is refused.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::rules::{Access, Kind, Rule};
+use crate::cgroup::error::CgroupError;
+
+/// Kind, major and minor number; `None` is every number.
+type Key = (Kind, Option<u32>, Option<u32>);
+
+/// What `devices.list` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct DeviceList {
+    /// What happens to a device that is no exception.
+    pub(super) allow: bool,
+    exceptions: BTreeMap<Key, Access>,
+}
+
+/// One write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) file: &'static str,
+    pub(super) line: String,
+}
+
+impl DeviceList {
+    /// No exception to anything.
+    pub(super) fn of_all() -> DeviceList {
+        DeviceList { allow: true, exceptions: BTreeMap::new() }
+    }
+
+    /// The list with the same decisions as `rules`.
+    pub(super) fn from_rules(rules: &[Rule]) -> Result<DeviceList, CgroupError> {
+        let mut list = DeviceList::default();
+        for rule in rules {
+            if rule.is_about_all() {
+                list = DeviceList { allow: rule.allow, ..DeviceList::default() };
+                continue;
+            }
+            for kind in [Kind::Block, Kind::Char] {
+                if rule.kind.is_none_or(|wanted| wanted == kind) {
+                    list.add((kind, rule.major, rule.minor), rule)?;
+                }
+            }
+        }
+        Ok(list)
+    }
+
+    /// Reads `devices.list`.
+    pub(super) fn parse(text: &str) -> Option<DeviceList> {
+        let mut list = DeviceList::default();
+        for line in text.lines() {
+            let [kind, numbers, letters] = line.split(' ').collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            let number = |text: &str| match text {
+                "*" => Some(None),
+                digits => digits.parse().ok().map(Some),
+            };
+            let (major, minor) = numbers.split_once(':')?;
+            let kind = match kind {
+                "a" => return Some(DeviceList { allow: true, ..DeviceList::default() }),
+                "b" => Kind::Block,
+                "c" => Kind::Char,
+                _ => return None,
+            };
+            let key = (kind, number(major)?, number(minor)?);
+            list.exceptions.insert(key, Access::parse(letters)?);
+        }
+        Some(list)
+    }
+
+    fn add(&mut self, key: Key, rule: &Rule) -> Result<(), CgroupError> {
+        if rule.allow != self.allow {
+            let access = self.exceptions.entry(key).or_default();
+            *access = access.or(rule.access);
+            return Ok(());
+        }
+        for (known, access) in &mut self.exceptions {
+            if covers(key, *known) {
+                *access = access.without(rule.access);
+            } else if overlaps(key, *known) && !access.and(rule.access).is_empty() {
+                let word = if rule.allow { "allow" } else { "deny" };
+                return Err(CgroupError::DeviceHole {
+                    rule: format!("{word} {}", line(key, rule.access)),
+                    wider: line(*known, *access),
+                });
+            }
+        }
+        self.exceptions.retain(|_, access| !access.is_empty());
+        Ok(())
+    }
+
+    /// The writes that turn this list into `wanted`, and nothing that both have in between.
+    pub(super) fn changes_to(&self, wanted: &DeviceList) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut now = self.clone();
+        let (give, take) = match wanted.allow {
+            true => ("devices.deny", "devices.allow"),
+            false => ("devices.allow", "devices.deny"),
+        };
+        if now.allow != wanted.allow {
+            changes.push(Change { file: take, line: "a".to_owned() });
+            now = DeviceList { allow: wanted.allow, ..DeviceList::default() };
+        }
+        let missing = differences(&wanted.exceptions, &now.exceptions);
+        let surplus = differences(&now.exceptions, &wanted.exceptions);
+        changes.extend(missing.map(|(key, access)| Change { file: give, line: line(key, access) }));
+        changes.extend(surplus.map(|(key, access)| Change { file: take, line: line(key, access) }));
+        changes
+    }
+
+    /// Whether `change` gives something that this list gives too.
+    pub(super) fn shares(&self, change: &Change) -> bool {
+        self.exceptions.iter().any(|(key, access)| line(*key, *access) == change.line)
+    }
+}
+
+/// What `left` has more than `right`.
+fn differences<'a>(
+    left: &'a BTreeMap<Key, Access>,
+    right: &'a BTreeMap<Key, Access>,
+) -> impl Iterator<Item = (Key, Access)> + 'a {
+    left.iter().filter_map(|(key, access)| {
+        let more = access.without(right.get(key).copied().unwrap_or_default());
+        (!more.is_empty()).then_some((*key, more))
+    })
+}
+
+fn covers(wide: Key, narrow: Key) -> bool {
+    let number = |wide: Option<u32>, narrow: Option<u32>| wide.is_none() || wide == narrow;
+    wide.0 == narrow.0 && number(wide.1, narrow.1) && number(wide.2, narrow.2)
+}
+
+fn overlaps(one: Key, other: Key) -> bool {
+    let number =
+        |one: Option<u32>, other: Option<u32>| one.is_none() || other.is_none() || one == other;
+    one.0 == other.0 && number(one.1, other.1) && number(one.2, other.2)
+}
+
+/// `c 1:* rwm`
+fn line((kind, major, minor): Key, access: Access) -> String {
+    let mut text = String::from(match kind {
+        Kind::Block => "b ",
+        Kind::Char => "c ",
+    });
+    for (number, after) in [(major, ':'), (minor, ' ')] {
+        match number {
+            Some(number) => _ = write!(text, "{number}{after}"),
+            None => text.extend(['*', after]),
+        }
+    }
+    text + &access.letters()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(allow: bool, text: &str) -> Rule {
+        let all = Rule { allow, kind: None, major: None, minor: None, access: Access::ALL };
+        if text == "a" {
+            return all;
+        }
+        let list = DeviceList::parse(text).unwrap();
+        let ((kind, major, minor), access) = list.exceptions.into_iter().next().unwrap();
+        Rule { allow, kind: Some(kind), major, minor, access }
+    }
+
+    fn list(rules: &[(bool, &str)]) -> Result<DeviceList, String> {
+        let rules: Vec<Rule> = rules.iter().map(|(allow, text)| rule(*allow, text)).collect();
+        DeviceList::from_rules(&rules).map_err(|error| error.to_string())
+    }
+
+    fn changes(from: &DeviceList, to: &DeviceList) -> Vec<String> {
+        from.changes_to(to).iter().map(|c| format!("{} {}", &c.file[8..], c.line)).collect()
+    }
+
+    #[test]
+    fn rules_fold_into_a_default_and_exceptions() {
+        let folded = list(&[
+            (false, "a"),
+            (true, "c 1:3 rw"),
+            (true, "c 1:3 m"),
+            (true, "c 4:* rwm"),
+            (false, "c *:* w"),
+        ]);
+        assert_eq!(folded, Ok(DeviceList::parse("c 1:3 rm\nc 4:* rm\n").unwrap()));
+        let backwards = list(&[(true, "a"), (false, "b 8:0 rwm"), (true, "b 8:0 r")]).unwrap();
+        assert!(backwards.allow);
+        assert_eq!(
+            changes(&DeviceList::parse("a *:* rwm\n").unwrap(), &backwards),
+            ["deny b 8:0 wm"]
+        );
+    }
+
+    #[test]
+    fn a_hole_in_a_wildcard_is_refused_unless_it_takes_nothing() {
+        assert_eq!(
+            list(&[(true, "c 10:* rw"), (false, "c 10:200 rwm")]).unwrap_err(),
+            "device rule \"deny c 10:200 rwm\" takes part of \"c 10:* rw\": cgroup version 1 cannot do that"
+        );
+        assert!(list(&[(true, "c *:* m"), (false, "c 10:200 rw")]).is_ok());
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let old = DeviceList::parse("c 1:3 rwm\nc 1:5 rwm\nb *:* m\n").unwrap();
+        assert_eq!(changes(&old, &old), [""; 0]);
+        let new = DeviceList::parse("c 1:3 r\nc 5:0 rw\nb *:* m\n").unwrap();
+        assert_eq!(changes(&old, &new), ["allow c 5:0 rw", "deny c 1:3 wm", "deny c 1:5 rwm"]);
+        let all = DeviceList::parse("a *:* rwm").unwrap();
+        assert_eq!(changes(&old, &all), ["allow a"]);
+        assert_eq!(
+            changes(&all, &old),
+            ["deny a", "allow b *:* m", "allow c 1:3 rwm", "allow c 1:5 rwm"]
+        );
+    }
+
+    #[test]
+    fn nonsense_is_not_a_list() {
+        for text in ["x 1:3 r", "c 1 r", "c 1:3", "c 1:x r", "c 1:3 q"] {
+            assert_eq!(DeviceList::parse(text), None, "{text}");
+        }
+    }
+}
