@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,33 +35,52 @@ pub(crate) struct Outcome {
 
 /// Runs `command` without input, at most for `limit`.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
+    run_with(command, Stdio::null(), limit)
+}
+
+/// The same with an input that stays open and silent, as a terminal with nobody at it.
+pub(crate) fn run_with_silent_input(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
+    run_with(command, Stdio::piped(), limit)
+}
+
+fn run_with(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Outcome> {
     let (mut stdout, mut stderr) = (anonymous()?, anonymous()?);
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(stdout.try_clone()?)
         .stderr(stderr.try_clone()?)
         .process_group(0)
         .spawn()?;
-    let ending = wait(&mut child, limit)?;
+    let pid = Pid::from_child(&child);
+    let ended = await_end(&child, limit)?;
+    // Before reaping: as long as the leader is not waited for, nobody else can have its group's number.
+    let _ = kill_process_group(pid, Signal::KILL);
+    let status = child.wait()?;
+    let ending = if ended { Ending::Code(code(status)) } else { Ending::TimedOut };
     Ok(Outcome { ending, stdout: contents(&mut stdout)?, stderr: contents(&mut stderr)? })
 }
 
-/// Waits for `child`, the leader of a process group, at most for `limit`; ends the whole group.
-pub(crate) fn wait(child: &mut Child, limit: Duration) -> io::Result<Ending> {
-    let pid = Pid::from_child(child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+/// Waits for `child` at most for `limit`; kills it then, and gives no exit code.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<i32>> {
+    let ended = await_end(child, limit)?;
+    if !ended {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    Ok(ended.then(|| code(status)))
+}
+
+fn await_end(child: &Child, limit: Duration) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let timeout = Timespec {
         tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: limit.subsec_nanos().into(),
     };
-    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))? > 0;
-    // Before reaping: as long as the leader is not waited for, nobody else can have its group's number.
-    let _ = kill_process_group(pid, Signal::KILL);
-    let status = child.wait()?;
-    if !ended {
-        return Ok(Ending::TimedOut);
-    }
-    Ok(Ending::Code(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))))
+    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))? > 0)
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn anonymous() -> io::Result<File> {

@@ -11,16 +11,21 @@ use lexopt::prelude::*;
 
 use crate::contender::{self, Contender};
 use crate::official;
+use crate::runc_suite;
 use crate::task::{At, TaskError, release_dir, workspace};
 
 const USAGE: &str = "\
-cargo xtask contest [--own] [--official] [--filter PART] [--runtime NAME=PATH ...] [-- ARGS of the own suite]
-  --own        our scenarios                      --official  the validation programs of runtime-tools
-  --filter     only cases whose name has PART     --runtime   instead of dhow, crun and runc (repeatable)";
+cargo xtask contest [--own] [--official] [--runc-suite] [--filter PART] [--runtime NAME=PATH ...] [-- ARGS of the own suite]
+  --own         our scenarios
+  --official    the validation programs of runtime-tools
+  --runc-suite  runc's own integration suite, newest release
+  --filter      only cases whose name has PART
+  --runtime     instead of dhow, crun and runc (repeatable)";
 
 struct Choice {
     own: bool,
     official: bool,
+    runc_suite: bool,
     filter: Option<String>,
     contenders: Vec<Contender>,
     rest: Vec<std::ffi::OsString>,
@@ -39,6 +44,9 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     if choice.official {
         results.push(official::run(&choice.contenders, choice.filter.as_deref()));
     }
+    if choice.runc_suite {
+        results.push(runc_suite::run(&choice.contenders, choice.filter.as_deref()));
+    }
     results.into_iter().collect()
 }
 
@@ -46,6 +54,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Choice>, TaskError> {
     let mut choice = Choice {
         own: false,
         official: false,
+        runc_suite: false,
         filter: None,
         contenders: Vec::new(),
         rest: Vec::new(),
@@ -54,6 +63,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Choice>, TaskError> {
         match argument {
             Long("own") => choice.own = true,
             Long("official") => choice.official = true,
+            Long("runc-suite") => choice.runc_suite = true,
             Long("filter") => choice.filter = Some(arguments.value()?.string()?),
             Long("runtime") => {
                 choice.contenders.push(Contender::parse(&arguments.value()?.string()?)?);
@@ -66,7 +76,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Choice>, TaskError> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if !choice.own && !choice.official {
+    if !(choice.own || choice.official || choice.runc_suite) {
         (choice.own, choice.official) = (true, true);
     }
     if choice.contenders.is_empty() {

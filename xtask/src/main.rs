@@ -9,13 +9,17 @@
     reason = "developer tasks start programs, read the environment and talk to the developer"
 )]
 
+mod apt;
 mod bench;
+mod busybox;
 mod child;
 mod columns;
 mod contender;
 mod contest;
+mod guest;
 mod leftover;
 mod official;
+mod runc_suite;
 mod tap;
 mod task;
 
@@ -29,6 +33,7 @@ type Task = fn(lexopt::Parser) -> Result<(), TaskError>;
 const TASKS: &[(&str, &str, Task)] = &[
     ("bench", "what a container costs, beside crun and runc", bench::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
+    ("guest", "a command on a pure cgroup v2 kernel", guest::run),
 ];
 
 fn main() -> ExitCode {
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
     };
     match task(lexopt::Parser::from_args(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(TaskError::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(error) => {
             eprintln!("xtask {}: {error}", name.display());
             ExitCode::from(if matches!(error, TaskError::Usage(_)) { 2 } else { 1 })

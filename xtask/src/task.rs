@@ -16,6 +16,8 @@ pub(crate) enum TaskError {
     Program { line: String, code: Option<i32> },
     /// Something must be installed first.
     Absent { what: &'static str, remedy: &'static str },
+    /// The exit code of what the task ran is the task's own.
+    Code(i32),
     /// The task ran, and what it looked at is not in order; it has said how.
     Bad,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for TaskError {
             TaskError::Program { line, code: Some(code) } => write!(f, "{line}: exit code {code}"),
             TaskError::Program { line, code: None } => write!(f, "{line}: killed"),
             TaskError::Absent { what, remedy } => write!(f, "{what} is not there: {remedy}"),
+            TaskError::Code(code) => write!(f, "exit code {code}"),
             TaskError::Bad => f.write_str("not in order"),
         }
     }

@@ -5,12 +5,11 @@
 //! which only the root, the arguments and the cgroup are replaced.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::task::{At, TaskError, find_program};
+use crate::task::{At, TaskError};
 
 const CAPABILITIES: [&str; 14] = [
     "CAP_CHOWN",
@@ -28,22 +27,6 @@ const CAPABILITIES: [&str; 14] = [
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ];
-
-/// A root file system with busybox in it, to be used by any number of bundles.
-pub(crate) fn make_rootfs(at: &Path) -> Result<PathBuf, TaskError> {
-    let busybox = find_program("busybox")
-        .ok_or(TaskError::Absent { what: "busybox", remedy: "apt-get install busybox-static" })?;
-    for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
-        fs::create_dir_all(at.join(dir)).at("create", at.join(dir))?;
-    }
-    fs::copy(&busybox, at.join("bin/busybox")).at("copy", &busybox)?;
-    for name in ["true", "sleep", "sh"] {
-        let link = at.join("bin").join(name);
-        let _ = fs::remove_file(&link);
-        symlink("busybox", &link).at("link", &link)?;
-    }
-    Ok(at.to_owned())
-}
 
 /// Writes a bundle that runs `args` over `rootfs` in the cgroup `cgroup`.
 pub(crate) fn write(

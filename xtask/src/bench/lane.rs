@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::bundle;
+use crate::busybox;
 use crate::contender::Contender;
 use crate::task::{At, TaskError};
 
@@ -67,7 +68,8 @@ impl Lane {
         config: Option<&Path>,
         cgroup: &str,
     ) -> Result<Lane, TaskError> {
-        let rootfs = bundle::make_rootfs(&dir.join("rootfs"))?;
+        let rootfs = dir.join("rootfs");
+        busybox::make_rootfs(&rootfs)?;
         let dir = dir.join(&contender.name);
         let cgroup = format!("/{cgroup}/{}", contender.name);
         bundle::write(&dir.join("once"), &rootfs, config, &["/bin/true"], &cgroup)?;
