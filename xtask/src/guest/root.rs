@@ -48,11 +48,11 @@ pub(crate) fn pack(tree: &Path, image: &Path, free_mb: u64) -> Result<(), TaskEr
     let used_mb: u64 = used.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let size = format!("{}M", used_mb + used_mb / 4 + free_mb);
     let _ = fs::remove_file(image);
-    run(Command::new(mke2fs)
-        .args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d"])
-        .arg(tree)
-        .arg(image)
-        .arg(size))
+    let mut command = Command::new(mke2fs);
+    command.args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d"]);
+    // It talks even when told to be quiet.
+    read(command.arg(tree).arg(image).arg(size))?;
+    Ok(())
 }
 
 fn bootstrap(suite: &str, tree: &Path) -> Result<(), TaskError> {
