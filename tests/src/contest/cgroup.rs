@@ -1,0 +1,60 @@
+//! Finds and reads the cgroup files of a process, whatever the layout.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::host;
+use super::verdict::{Outcome, Stop};
+
+/// How this machine's cgroups are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CgroupLayout {
+    /// Controllers on v1 hierarchies; an almost empty v2 one may be beside them.
+    V1,
+    /// One v2 hierarchy.
+    V2,
+}
+
+impl CgroupLayout {
+    /// Looks at what is mounted.
+    pub(crate) fn here() -> Self {
+        if host::mounts().iter().any(|m| m.kind == "cgroup" && m.has("memory")) {
+            CgroupLayout::V1
+        } else {
+            CgroupLayout::V2
+        }
+    }
+}
+
+/// The directory that a process is in, for a controller (v2: for any).
+pub(crate) fn dir(pid: i32, controller: &str) -> Outcome<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    dir_in(&text, controller).ok_or_else(|| {
+        Stop::Fail(format!("process {pid} is in no cgroup for {controller}: {text}"))
+    })
+}
+
+fn dir_in(text: &str, controller: &str) -> Option<PathBuf> {
+    let lines: Vec<(&str, &str)> =
+        text.lines().filter_map(|l| l.split_once(':')?.1.split_once(':')).collect();
+    let mounts = host::mounts();
+    let v1 = lines.iter().find(|(names, _)| names.split(',').any(|n| n == controller));
+    let (point, path) = match v1 {
+        Some((_, path)) => (mounts.iter().find(|m| m.kind == "cgroup" && m.has(controller))?, path),
+        None => {
+            let (_, path) = lines.iter().find(|(names, _)| names.is_empty())?;
+            (mounts.iter().find(|m| m.kind == "cgroup2")?, path)
+        }
+    };
+    Some(PathBuf::from(&point.point).join(path.trim_start_matches('/')))
+}
+
+/// Whether a controller can be used here at all.
+pub(crate) fn has_controller(controller: &str) -> bool {
+    let mounts = host::mounts();
+    mounts.iter().any(|m| m.kind == "cgroup" && m.has(controller))
+        || mounts.iter().filter(|m| m.kind == "cgroup2").any(|m| {
+            fs::read_to_string(format!("{}/cgroup.controllers", m.point))
+                .is_ok_and(|t| t.split_whitespace().any(|c| c == controller))
+        })
+}
