@@ -2,5 +2,9 @@
 
 #[allow(dead_code, unused_imports, reason = "the cgroups come before the commands that use them")]
 mod cgroup;
+#[allow(dead_code, reason = "the hooks come before the containers that call them")]
+mod hooks;
+#[allow(dead_code, reason = "shared by what is to come")]
+mod text;
 #[allow(dead_code, unused_imports, reason = "the tables come before what looks things up in them")]
 mod words;
