@@ -97,9 +97,12 @@ fn run_own(choice: &Choice) -> Result<(), TaskError> {
     for contender in &choice.contenders {
         let program = contender.program.display();
         command.arg("--runtime").arg(format!("{}={program}", contender.name));
+        if contender.refuses_hybrid() {
+            command.arg("--hide-unified").arg(&contender.name);
+        }
     }
     if let Some(filter) = &choice.filter {
-        command.arg("--filter").arg(filter);
+        command.arg("--only").arg(filter);
     }
     command.args(&choice.rest);
     match command.status().at("start", &program)?.success() {

@@ -34,6 +34,11 @@ Exit code: the command's; 124 time limit, 125 the guest died first.";
 const SUITE: &str = "trixie";
 const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_blk"];
 const SHARE_FREE_MB: u64 = 64;
+/// Where the guest has the runtimes that its contest compares.
+const PEERS: [(&str, &str); 3] =
+    [("dhow", "/guest/bin/dhow-oci"), ("crun", "/usr/bin/crun"), ("runc", "/usr/sbin/runc")];
+/// How much longer things may take there.
+const PATIENCE: u32 = 8;
 
 #[derive(Debug, Clone)]
 struct Options {
@@ -98,15 +103,14 @@ fn contest(options: &Options, rest: &[OsString]) -> Result<(), TaskError> {
 }
 
 fn contest_command(kind: &Options, rest: &[OsString]) -> Vec<OsString> {
-    let mut words = vec!["dhow-contest"];
-    for runtime in ["dhow=/guest/bin/dhow-oci", "crun=/usr/bin/crun", "runc=/usr/sbin/runc"] {
-        words.extend(["--runtime", runtime]);
-    }
-    if kind.systemd {
-        words.push("--systemd-cgroup");
+    let mut words = vec!["dhow-contest".to_owned(), "--patience".to_owned(), PATIENCE.to_string()];
+    for (name, path) in PEERS {
+        // What follows a comma is an option that every call gets.
+        let manager = if kind.systemd { ",--systemd-cgroup" } else { "" };
+        words.extend(["--runtime".to_owned(), format!("{name}={path}{manager}")]);
     }
     if kind.apparmor && rest.is_empty() {
-        words.extend(["--filter", "apparmor"]);
+        words.extend(["--only", "apparmor"].map(str::to_owned));
     }
     words.into_iter().map(OsString::from).chain(rest.iter().cloned()).collect()
 }
