@@ -202,7 +202,9 @@ mod tests {
     #[test]
     fn a_cgroup_is_made_entered_listed_killed_and_removed_in_every_hierarchy() {
         let Some(place) = TestPlace::new() else { return };
+        let intended = Cgroup::intended(&place.hierarchies, &place.path).unwrap();
         let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        assert_eq!(cgroup.record(), intended);
         let sleeper = Sleeper::new();
         cgroup.attach(sleeper.pid()).unwrap();
         for dir in place.directories() {

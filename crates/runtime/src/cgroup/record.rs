@@ -1,7 +1,7 @@
 //! What a container's state file keeps of its cgroup, so that no later command has to search for it.
 //!
-//! The shape is the one that runc's `state.json` has under `cgroup_paths`: a directory for each
-//! controller, the unified hierarchy's under the empty name.
+//! Directories stand by controller, as in the `cgroup_paths` of runc's `state.json`, the unified hierarchy's
+//! under the empty name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,17 +9,32 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Cgroup;
-use super::hierarchy::Version;
+use super::error::CgroupError;
+use super::hierarchy::{Hierarchies, Version};
 use super::node::Node;
+use super::path::CgroupPath;
 
-/// The directories of one cgroup, by controller.
+/// One cgroup: where it is, or where it is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub(crate) struct CgroupRecord {
     paths: BTreeMap<String, PathBuf>,
 }
 
 impl Cgroup {
+    /// The record of a cgroup that `create` would make at `path`, to be written down before it is made.
+    pub(crate) fn intended(
+        hierarchies: &Hierarchies,
+        path: &CgroupPath,
+    ) -> Result<CgroupRecord, CgroupError> {
+        let mut paths = BTreeMap::new();
+        for hierarchy in hierarchies.iter() {
+            if let Some(dir) = path.directory(hierarchies, hierarchy)? {
+                paths.extend(hierarchy.keys().into_iter().map(|key| (key, dir.clone())));
+            }
+        }
+        Ok(CgroupRecord { paths })
+    }
+
     /// The record from which `from_record` makes the same cgroup again.
     pub(crate) fn record(&self) -> CgroupRecord {
         let pairs = self
@@ -50,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_record_brings_back_the_same_directories() {
-        let text = r#"{"":"/c/unified/x","cpu":"/c/cpu,cpuacct/x","cpuacct":"/c/cpu,cpuacct/x","name=systemd":"/c/systemd/x","pids":"/c/pids/x"}"#;
+        let text = r#"{"paths":{"":"/c/unified/x","cpu":"/c/cpu,cpuacct/x","cpuacct":"/c/cpu,cpuacct/x","name=systemd":"/c/systemd/x","pids":"/c/pids/x"}}"#;
         let record: CgroupRecord = serde_json::from_str(text).unwrap();
         let cgroup = Cgroup::from_record(&record);
         assert_eq!(cgroup.nodes.len(), 4);

@@ -109,7 +109,9 @@ mod tests {
         let context = [u32::from(access.bits()) << 16 | kind, major, minor];
         let mut registers = [None::<u64>; 11];
         let mut at = 0usize;
-        for _ in 0..program.len() {
+        let mut steps = 0;
+        while steps < program.len() {
+            steps += 1;
             let BpfInstruction { code, registers: pair, offset, immediate } = program[at];
             let (to, from) = (usize::from(pair & 15), usize::from(pair >> 4));
             let operand = immediate as i64 as u64;
