@@ -4,6 +4,8 @@
 mod cgroup;
 #[allow(dead_code, reason = "the hooks come before the containers that call them")]
 mod hooks;
+#[allow(dead_code, unused_imports, reason = "the compiler comes before what loads its programs")]
+mod seccomp;
 #[allow(dead_code, reason = "shared by what is to come")]
 mod text;
 #[allow(dead_code, unused_imports, reason = "the tables come before what looks things up in them")]

@@ -88,9 +88,9 @@ pub struct Seccomp {
     /// Machines beside the native one.
     #[serde(default, deserialize_with = "json::nullable", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<SeccompArch>,
-    /// Flags for loading.
-    #[serde(default, deserialize_with = "json::nullable", skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<SeccompFlag>,
+    /// Flags for loading; an empty list is not the same as none, which leaves them to the runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<SeccompFlag>>,
     /// Socket to which the listener's fd is sent, for notify.
     #[serde(default, deserialize_with = "json::text", skip_serializing_if = "Option::is_none")]
     pub listener_path: Option<String>,
