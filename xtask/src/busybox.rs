@@ -23,22 +23,11 @@ mail:x:8:
 users:x:100:
 nogroup:x:65534:
 ";
-const DIRS: [&str; 12] = [
-    "bin",
-    "dev",
-    "etc",
-    "home",
-    "lib",
-    "proc",
-    "root",
-    "sys",
-    "tmp",
-    "usr/sbin",
-    "var/spool/mail",
-    "var/www",
-];
+const DIRS: [&str; 10] =
+    ["bin", "dev", "etc", "home", "lib", "root", "tmp", "usr/sbin", "var/spool/mail", "var/www"];
 
-/// Fills `root`, which is an empty folder.
+/// Fills `root`, which is an empty folder. Mount points are absent: a runtime makes them, or finds
+/// what a hostile image has there.
 pub(crate) fn make_rootfs(root: &Path) -> Result<(), TaskError> {
     let busybox = find_program("busybox")
         .ok_or(TaskError::Absent { what: "busybox", remedy: "apt-get install busybox-static" })?;

@@ -153,14 +153,17 @@ impl Suite {
         Ok(results)
     }
 
-    /// The suite wants a terminal; `script` gives it one and hands its exit code on. At the end of
-    /// its input it would write to that terminal, which the cases would see.
+    /// The suite wants a terminal: `script` gives it one and hands its exit code on (at the end of its
+    /// input it would write to that terminal, which the cases would see). A shell is the first process
+    /// of a pid namespace around it: orphans are reaped at once, and nothing outlives the case.
     fn run(&self, contender: &Contender, case: &Case, number: usize) -> Result<Verdict, TaskError> {
         let tmp = self.dir.join("tmp");
         fs::create_dir_all(&tmp).at("create", &tmp)?;
         let bats = format!("bats -t -f '{}' {}", case.pattern(), case.file);
-        let mut command = contender.around("script");
-        command.args(["-qefc", &bats, "/dev/null"]).current_dir(self.tests());
+        let mut command = contender.around("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+        command.args(["script -qefc \"$0\" /dev/null; exit $?", &bats]);
+        command.current_dir(self.tests());
         command.env("RUNC", &contender.program).env("TMPDIR", &tmp).env("TERM", "xterm");
         let outcome = child::run_with_silent_input(&mut command, CASE_LIMIT).at("run", "script")?;
         let verdict = Verdict::of(&outcome);
@@ -180,7 +183,10 @@ fn case_name(line: &str) -> Option<&str> {
 fn build(source: &Path) -> Result<(), TaskError> {
     let go = |output: &str, package: &str| {
         let mut command = Command::new("go");
-        command.args(["build", "-mod=mod", "-tags", "seccomp", "-o", output, package]);
+        // A case asks for a commit in the version; the package says none.
+        let stamp = "-X main.gitCommit=package";
+        let flags = ["-mod=mod", "-tags", "seccomp", "-ldflags", stamp, "-o", output];
+        command.arg("build").args(flags).arg(package);
         command.current_dir(source).env("CGO_ENABLED", "1");
         run_tool(&mut command)
     };
