@@ -1,7 +1,7 @@
 //! `cargo xtask contest`: the runtimes side by side.
 //!
 //! Parts: our own scenarios (the `dhow-contest` program of the package `dhow-tests`), the official
-//! validation programs, runc's own suite. Without a choice the first two run. What decides the exit code
+//! validation programs, runc's own suite, engines that call a runtime. Without a choice the first two run. What decides the exit code
 //! is our column alone; the others prove the tests.
 
 use std::path::PathBuf;
@@ -10,15 +10,17 @@ use std::process::Command;
 use lexopt::prelude::*;
 
 use crate::contender::{self, Contender};
+use crate::engines;
 use crate::official;
 use crate::runc_suite;
 use crate::task::{At, TaskError, release_dir, workspace};
 
 const USAGE: &str = "\
-cargo xtask contest [--own] [--official] [--runc-suite] [--filter PART] [--runtime NAME=PATH ...] [-- ARGS of the own suite]
+cargo xtask contest [--own] [--official] [--runc-suite] [--engines] [--filter PART] [--runtime NAME=PATH ...] [-- ARGS of the own suite]
   --own         our scenarios
   --official    the validation programs of runtime-tools
   --runc-suite  runc's own integration suite, newest release
+  --engines     Podman and containerd with each as their runtime
   --filter      only cases whose name has PART
   --runtime     instead of dhow, crun and runc (repeatable)";
 
@@ -26,6 +28,7 @@ struct Choice {
     own: bool,
     official: bool,
     runc_suite: bool,
+    engines: bool,
     filter: Option<String>,
     contenders: Vec<Contender>,
     rest: Vec<std::ffi::OsString>,
@@ -47,6 +50,9 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     if choice.runc_suite {
         results.push(runc_suite::run(&choice.contenders, choice.filter.as_deref()));
     }
+    if choice.engines {
+        results.push(engines::run(&choice.contenders));
+    }
     results.into_iter().collect()
 }
 
@@ -55,6 +61,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Choice>, TaskError> {
         own: false,
         official: false,
         runc_suite: false,
+        engines: false,
         filter: None,
         contenders: Vec::new(),
         rest: Vec::new(),
@@ -64,6 +71,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Choice>, TaskError> {
             Long("own") => choice.own = true,
             Long("official") => choice.official = true,
             Long("runc-suite") => choice.runc_suite = true,
+            Long("engines") => choice.engines = true,
             Long("filter") => choice.filter = Some(arguments.value()?.string()?),
             Long("runtime") => {
                 choice.contenders.push(Contender::parse(&arguments.value()?.string()?)?);
@@ -76,7 +84,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Choice>, TaskError> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if !(choice.own || choice.official || choice.runc_suite) {
+    if !(choice.own || choice.official || choice.runc_suite || choice.engines) {
         (choice.own, choice.official) = (true, true);
     }
     if choice.contenders.is_empty() {

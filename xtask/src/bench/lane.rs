@@ -3,20 +3,18 @@
 //! The measuring process enters the lane's mount namespace before it starts a command, so that no helper
 //! program stands between the clock and the runtime. That works only in a single-threaded process.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::os::fd::AsFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::bundle;
 use crate::busybox;
 use crate::contender::Contender;
+use crate::host::Host;
 use crate::task::{At, TaskError};
 
 /// A timed command, in the order in which a container meets them.
@@ -57,7 +55,7 @@ pub(crate) struct Lane {
     contender: Contender,
     dir: PathBuf,
     state: PathBuf,
-    namespace: File,
+    host: Host,
 }
 
 impl Lane {
@@ -76,8 +74,8 @@ impl Lane {
         bundle::write(&dir.join("long"), &rootfs, config, &["/bin/sleep", "1000"], &cgroup)?;
         let state = dir.join("state");
         fs::create_dir_all(&state).at("create", &state)?;
-        let namespace = namespace(&contender)?;
-        Ok(Lane { contender, dir, state, namespace })
+        let host = Host::of(&contender)?;
+        Ok(Lane { contender, dir, state, host })
     }
 
     /// The contender's name.
@@ -157,8 +155,7 @@ impl Lane {
 
     /// Moves this process into the lane's mount namespace.
     pub(crate) fn enter(&self) -> Result<(), TaskError> {
-        let kind = Some(LinkNameSpaceType::Mount);
-        move_into_link_name_space(self.namespace.as_fd(), kind).at("enter", "mount namespace")
+        self.host.enter()
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -170,24 +167,5 @@ impl Lane {
             return Ok(());
         }
         Err(TaskError::Program { line: format!("{} {what}", self.contender.name), code: Some(1) })
-    }
-}
-
-/// A mount namespace in which the contender works, held by its file alone.
-fn namespace(contender: &Contender) -> Result<File, TaskError> {
-    let mut command = contender.around("sh");
-    command.args(["-c", "echo ready; exec sleep 60"]).stdout(Stdio::piped());
-    let mut holder = command.spawn().at("start", "unshare")?;
-    let mut line = String::new();
-    if let Some(stdout) = holder.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).at("read", "unshare")?;
-    }
-    let path = format!("/proc/{}/ns/mnt", holder.id());
-    let namespace = File::open(&path).at("open", &path);
-    holder.kill().at("end", "unshare")?;
-    holder.wait().at("wait for", "unshare")?;
-    match line.trim() {
-        "ready" => namespace,
-        _ => Err(TaskError::Program { line: "unshare --mount".to_owned(), code: None }),
     }
 }
