@@ -50,6 +50,8 @@ pub(crate) enum CgroupError {
     DeviceHole { rule: String, wider: String },
     /// The eBPF program that decides about devices could not be loaded or attached.
     DeviceProgram { dir: PathBuf, errno: Errno },
+    /// A directory or file could not be handed to the container's user.
+    Give { file: PathBuf, errno: Errno },
     /// The container uses more memory than it would be allowed.
     MemoryInUse { limit: i64, usage: u64, peak: u64 },
     /// The limit on memory and swap together is below the one on memory alone.
@@ -69,6 +71,12 @@ pub(crate) enum PathFault {
     ForbiddenByte,
     /// The systemd manager wants `slice:prefix:name`.
     NotATriple,
+    /// It goes above the container's own cgroup.
+    Climbs,
+    /// Another option names the same place.
+    Twice,
+    /// It names a controller that the container has no cgroup of.
+    NotAController,
     /// A slice's name must end in `.slice`, with single dashes between its parts.
     NotASlice,
 }
@@ -82,6 +90,7 @@ impl CgroupError {
             | CgroupError::Read { errno, .. }
             | CgroupError::Write { errno, .. }
             | CgroupError::DeviceProgram { errno, .. }
+            | CgroupError::Give { errno, .. }
             | CgroupError::NotDelegated { errno, .. } => Some(*errno),
             _ => None,
         }
@@ -171,6 +180,9 @@ impl fmt::Display for CgroupError {
             CgroupError::DeviceProgram { dir, errno } => {
                 write!(f, "attach device program to cgroup {}: {}", dir.display(), Words(*errno))
             }
+            CgroupError::Give { file, errno } => {
+                write!(f, "change owner of {}: {}", file.display(), Words(*errno))
+            }
             CgroupError::MemoryInUse { limit, usage, peak } => write!(
                 f,
                 "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"
@@ -200,6 +212,9 @@ impl fmt::Display for PathFault {
             PathFault::IsRoot => "names the root of the hierarchy",
             PathFault::ForbiddenByte => "has a NUL byte or a line break",
             PathFault::NotATriple => "the systemd cgroup manager expects \"slice:prefix:name\"",
+            PathFault::Climbs => "leaves the container's cgroup",
+            PathFault::Twice => "names the same hierarchy twice",
+            PathFault::NotAController => "is no controller of the container's cgroups",
             PathFault::NotASlice => "is no name of a systemd slice",
         })
     }

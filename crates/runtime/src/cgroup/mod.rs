@@ -10,15 +10,18 @@
 mod controller;
 mod create;
 mod devices;
+mod entry;
 mod error;
 mod freeze;
 mod hierarchy;
 mod node;
+mod oom;
 mod path;
 mod processes;
 mod record;
 mod remove;
 mod resources;
+mod stats;
 #[cfg(test)]
 mod testing;
 
@@ -30,13 +33,15 @@ use rustix::io::Errno;
 pub(crate) use controller::Controller;
 use controller::Controllers;
 use create::Made;
+pub(crate) use entry::{Entry, SubCgroups};
 pub(crate) use error::CgroupError;
 pub(crate) use hierarchy::Hierarchies;
 use hierarchy::{Hierarchy, Version};
 use node::Node;
+pub(crate) use oom::{OomEvent, OomWatch};
 pub(crate) use path::{CgroupPath, Manager};
-pub(crate) use processes::Entry;
 pub(crate) use record::CgroupRecord;
+pub(crate) use stats::Stats;
 
 /// A container's cgroup: one directory in each hierarchy that it is in.
 #[derive(Debug)]

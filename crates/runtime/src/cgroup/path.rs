@@ -99,7 +99,7 @@ impl CgroupPath {
 }
 
 /// Resolves `.`, `..` and repeated slashes as text; the result is relative and may be empty.
-fn clean(text: &str) -> PathBuf {
+pub(super) fn clean(text: &str) -> PathBuf {
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/') {
         match part {

@@ -1,50 +1,16 @@
-//! The processes in a cgroup: who they are, bringing one in, ending all.
+//! The processes in a cgroup: who they are, and ending all.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::Cgroup;
 use super::controller::Controller;
 use super::error::CgroupError;
-use super::hierarchy::Version;
 use super::node::{children, read_text};
 
-/// What the child needs to be born in, or to enter, its cgroup without anybody's help.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// For `CLONE_INTO_CGROUP`.
-    pub(crate) v2_dir: Option<OwnedFd>,
-    /// Each takes a `0` from the single-threaded child. Written so, the kernel moves one thread and waits
-    /// for nothing; a pid from outside, or `cgroup.procs`, costs it an RCU grace period of 7 to 14 ms.
-    pub(crate) v1_tasks: Vec<OwnedFd>,
-}
-
 impl Cgroup {
-    /// Opens what the child needs to enter.
-    pub(crate) fn entry(&self) -> Result<Entry, CgroupError> {
-        let mut entry = Entry { v2_dir: None, v1_tasks: Vec::with_capacity(self.nodes.len()) };
-        for node in &self.nodes {
-            match node.version {
-                Version::V1 => entry.v1_tasks.push(node.open("tasks", OFlags::WRONLY)?),
-                Version::V2 => {
-                    let flags = OFlags::PATH | OFlags::DIRECTORY;
-                    entry.v2_dir = Some(super::node::open(&node.path, flags)?);
-                }
-            }
-        }
-        Ok(entry)
-    }
-
-    /// Moves a process with all its threads in, from outside.
-    pub(crate) fn attach(&self, pid: Pid) -> Result<(), CgroupError> {
-        let text = pid.as_raw_nonzero().to_string();
-        self.nodes.iter().try_for_each(|node| node.write("cgroup.procs", &text))
-    }
-
     /// The processes in the cgroup, and with `recursive` in those below it, in the kernel's order.
     ///
     /// The version 2 hierarchy is asked where there is one: it lists whole processes, each once.

@@ -93,9 +93,17 @@ impl Drop for TestPlace {
 pub(super) struct Sleeper(pub(super) std::process::Child);
 
 impl Sleeper {
-    #[expect(clippy::disallowed_methods, reason = "a test's payload")]
     pub(super) fn new() -> Sleeper {
-        Sleeper(std::process::Command::new("sleep").arg("100").spawn().unwrap())
+        Sleeper::running("exec sleep 100")
+    }
+
+    /// A shell with a pipe to its standard input.
+    #[expect(clippy::disallowed_methods, reason = "a test's payload")]
+    pub(super) fn running(script: &str) -> Sleeper {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]);
+        command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        Sleeper(command.spawn().unwrap())
     }
 
     pub(super) fn pid(&self) -> rustix::process::Pid {
