@@ -37,6 +37,7 @@ const SHARE_FREE_MB: u64 = 64;
 /// Where the guest has the runtimes that its contest compares.
 const PEERS: [(&str, &str); 3] =
     [("dhow", "/guest/bin/dhow-oci"), ("crun", "/usr/bin/crun"), ("runc", "/usr/sbin/runc")];
+const LIMIT: Duration = Duration::from_secs(1800);
 /// How much longer things may take there.
 const PATIENCE: u32 = 8;
 
@@ -46,7 +47,7 @@ struct Options {
     apparmor: bool,
     memory_mb: u32,
     cpus: u32,
-    limit: Duration,
+    limit: Option<Duration>,
     share: Vec<PathBuf>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
         apparmor: false,
         memory_mb: 1024,
         cpus: 2,
-        limit: Duration::from_secs(600),
+        limit: None,
         share: Vec::new(),
     };
     while let Some(argument) = arguments.next()? {
@@ -66,7 +67,9 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
             Long("apparmor") => options.apparmor = true,
             Long("memory") => options.memory_mb = arguments.value()?.parse()?,
             Long("cpus") => options.cpus = arguments.value()?.parse()?,
-            Long("timeout") => options.limit = Duration::from_secs(arguments.value()?.parse()?),
+            Long("timeout") => {
+                options.limit = Some(Duration::from_secs(arguments.value()?.parse()?));
+            }
             Long("share") => options.share.push(arguments.value()?.into()),
             Value(word) => {
                 let mut rest: Vec<OsString> = arguments.raw_args()?.collect();
@@ -154,7 +157,7 @@ fn boot_in(
         arguments,
         memory_mb: options.memory_mb,
         cpus: options.cpus,
-        limit: options.limit,
+        limit: options.limit.unwrap_or(LIMIT),
     };
     machine.run(dir)
 }
