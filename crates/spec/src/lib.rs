@@ -5,4 +5,19 @@
 //! outside is refused with the JSON path of what is wrong in it.
 //! Absent on purpose: reading files (callers have directory fds), hashing, and every decision.
 
+pub mod image;
 pub mod runtime;
+
+mod digest;
+mod json;
+mod platform;
+mod platform_match;
+mod query;
+mod reference;
+
+pub use digest::{Algorithm, Digest, DigestError};
+pub use json::JsonError;
+pub use platform::{Platform, PlatformError};
+pub use platform_match::PlatformMatcher;
+pub use query::{AmbiguousId, IdPrefix, Query};
+pub use reference::{Reference, ReferenceError, Repository, Tag};

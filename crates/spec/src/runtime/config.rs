@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
 use super::hooks::Hooks;
-use super::json;
 use super::linux::{IdMapping, Linux};
 use super::process::Process;
+use crate::json;
 
 /// The version of the specification that these types describe.
 pub const VERSION: &str = "1.3.0";

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::json::JsonError;
+
 /// A document that was refused; says where and why in one line.
 #[derive(Debug)]
 pub enum SpecError {
@@ -126,6 +128,12 @@ impl fmt::Display for Fault {
             }
             Self::Without { field } => write!(f, "is given without {field}"),
         }
+    }
+}
+
+impl From<JsonError> for SpecError {
+    fn from(JsonError { path, source }: JsonError) -> Self {
+        Self::Json { path, source }
     }
 }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
-use super::json;
 use super::linux::NamespaceKind;
 use super::rdt::{MemoryPolicyFlag, MemoryPolicyMode};
 use super::seccomp::{SeccompAction, SeccompArch, SeccompFlag, SeccompOperator};
+use crate::json;
 
 /// The features document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,7 +170,7 @@ pub struct MountExtensions {
 impl Features {
     /// Reads a features document.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
-        json::parse(bytes)
+        Ok(json::parse(bytes)?)
     }
 
     /// Prints it for people, indented by tabs.

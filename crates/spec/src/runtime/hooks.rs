@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use super::words::words;
+use crate::json;
 
 words! {
     /// The six points at which hooks are called, in the order in which a life passes them.

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use super::rdt::{IntelRdt, MemoryPolicy};
 use super::resources::Resources;
 use super::seccomp::Seccomp;
 use super::words::words;
+use crate::json;
 
 /// Everything that only Linux has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

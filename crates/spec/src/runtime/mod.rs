@@ -11,7 +11,6 @@ mod config;
 mod error;
 mod features;
 mod hooks;
-mod json;
 mod linux;
 mod process;
 mod rdt;

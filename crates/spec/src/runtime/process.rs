@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
-use super::json;
 use super::words::words;
+use crate::json;
 
 /// The program, as in `process` of a configuration or as a document of its own for `exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use super::words::words;
+use crate::json;
 
 /// The container's share of caches and memory bandwidth, by the resctrl file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
-use super::json;
 use super::words::words;
+use crate::json;
 
 /// Limits of a container, as in `linux.resources` or as a document of its own for `update`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use super::words::words;
+use crate::json;
 
 words! {
     /// What happens to a system call.

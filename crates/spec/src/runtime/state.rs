@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
-use super::json;
 use super::words::words;
+use crate::json;
 
 words! {
     /// Where a container stands in its life; `paused` is not of the specification, but everybody's.
@@ -63,7 +63,7 @@ pub struct ContainerProcessState {
 impl State {
     /// Reads a state document.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
-        json::parse(bytes)
+        Ok(json::parse(bytes)?)
     }
 
     /// Prints it in one line.
@@ -75,7 +75,7 @@ impl State {
 impl ContainerProcessState {
     /// Reads what an agent receives.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
-        json::parse(bytes)
+        Ok(json::parse(bytes)?)
     }
 
     /// Prints it in one line.

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of this")]
 
 pub mod generate;
+pub mod judge;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -5,30 +5,50 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::de::value::CowStrDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::error::{Fault, SpecError};
+/// Bytes that are not JSON, or hold a value of the wrong type, an unknown word, or lack a field.
+#[derive(Debug)]
+pub struct JsonError {
+    /// Path of the value (of the enclosing object for a missing field); empty at the top.
+    pub path: String,
+    /// What the reader met, with line and column.
+    pub source: serde_json::Error,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        self.source.fmt(f)
+    }
+}
+
+// The source's text is part of our own line already, hence no `source()`.
+impl std::error::Error for JsonError {}
 
 /// Reads one JSON document.
-pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, SpecError> {
+pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> {
     serde_json::from_slice(bytes).map_err(|plain| explain::<T>(bytes, plain))
 }
 
 /// Reads the document again, slowly, for the path of its fault.
-fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], plain: serde_json::Error) -> SpecError {
+fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], plain: serde_json::Error) -> JsonError {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         Err(error) => {
             let path = error.path().to_string();
             let path = if path == "." { String::new() } else { path };
-            SpecError::Json { path, source: error.into_inner() }
+            JsonError { path, source: error.into_inner() }
         }
         // Something follows the document: no path leads there.
-        Ok(_) => SpecError::Json { path: String::new(), source: plain },
+        Ok(_) => JsonError { path: String::new(), source: plain },
     }
 }
 
@@ -70,7 +90,7 @@ where
 pub(crate) fn word_keys<'de, D, K, T>(reader: D) -> Result<BTreeMap<K, T>, D::Error>
 where
     D: Deserializer<'de>,
-    K: FromStr<Err = Fault> + Ord,
+    K: FromStr<Err: fmt::Display> + Ord,
     T: Deserialize<'de> + Default,
 {
     let map: BTreeMap<String, T> = nullable_values(reader)?;
