@@ -1,14 +1,36 @@
-//! From a specification to a process.
+//! From an OCI runtime specification to a live, walled-in process.
+//!
+//! The way of a container through this crate: [`container`] claims its name and calls the others;
+//! [`cgroup`] makes its cgroup; [`plan`] turns the configuration into a program of steps, pure but for
+//! opening what it names; [`init`] is that program's language and the interpreter that runs between clone
+//! and exec; [`hooks`], [`foreground`] and [`external`] are the parent's company on the way. [`words`] and
+//! [`seccomp`] translate the specification's terms for the kernel.
+//!
+//! Nobody here knows images, names of networks, or HTTP; there are no threads.
 
-#[allow(dead_code, unused_imports, reason = "the cgroups come before the commands that use them")]
+#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod cgroup;
-#[allow(dead_code, reason = "watching comes before the containers to watch")]
+mod container;
+mod error;
+mod external;
+#[allow(dead_code, reason = "the commands that use the rest come next")]
 mod foreground;
-#[allow(dead_code, reason = "the hooks come before the containers that call them")]
+#[allow(dead_code, reason = "the commands that use the rest come next")]
 mod hooks;
-#[allow(dead_code, unused_imports, reason = "the compiler comes before what loads its programs")]
+#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
+mod init;
+mod notice;
+#[allow(unused_imports, reason = "the commands that use the rest come next")]
+mod plan;
+#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod seccomp;
-#[allow(dead_code, reason = "shared by what is to come")]
 mod text;
-#[allow(dead_code, unused_imports, reason = "the tables come before what looks things up in them")]
+#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod words;
+
+pub use container::{
+    CgroupManager, Container, ContainerId, CreateOptions, ExecFlags, ExecOptions, ExecProcess,
+    StateRoot, create, delete_damaged, run,
+};
+pub use error::{Error, StepError, StepKind};
+pub use notice::on_notice;

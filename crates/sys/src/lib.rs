@@ -11,6 +11,7 @@ mod fd;
 mod keyring;
 mod mount;
 mod namespace;
+mod net;
 mod process;
 mod sched;
 mod seccomp;
@@ -21,7 +22,10 @@ pub use fd::{FdPath, close_on_exec_from, fd_path};
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
-pub use process::{Argv, Child, Clone, Exit, Memory, clone_child, execve, exit_now};
+pub use net::loopback_up;
+pub use process::{
+    Argv, Child, Clone, Exit, Memory, clone_child, execve, exit_now, working_directory_is_reachable,
+};
 pub use rustix::io::Errno;
 pub use sched::{SchedAttr, ioprio_set, sched_setattr, set_mempolicy, set_personality};
 pub use seccomp::{

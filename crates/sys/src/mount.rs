@@ -57,3 +57,10 @@ pub fn mount_setattr(
     })
     .map(drop)
 }
+
+impl MountAttr {
+    /// Whether nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.set == 0 && self.clear == 0 && self.propagation == 0
+    }
+}

@@ -269,6 +269,15 @@ pub fn execve(path: &CStr, argv: &Argv, envp: &Argv) -> Errno {
     }
 }
 
+/// Fails with `ENOENT` if the working directory cannot be reached from the root: the kernel then begins
+/// its answer with `(unreachable)`. May run between clone and exec.
+pub fn working_directory_is_reachable() -> Result<(), Errno> {
+    let mut path = [0u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer is as long as the length says.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    if path[0] == b'/' { Ok(()) } else { Err(Errno::NOENT) }
+}
+
 /// Ends the process at once: no destructor, no buffer, no exit handler runs. For children made by
 /// [`clone_child`].
 pub fn exit_now(code: i32) -> ! {

@@ -79,6 +79,8 @@ pub(crate) enum PathFault {
     NotAController,
     /// A slice's name must end in `.slice`, with single dashes between its parts.
     NotASlice,
+    /// It is asked for in a controller that the container's cgroup has not.
+    NoSuchController,
 }
 
 impl CgroupError {
@@ -216,6 +218,7 @@ impl fmt::Display for PathFault {
             PathFault::Twice => "names the same hierarchy twice",
             PathFault::NotAController => "is no controller of the container's cgroups",
             PathFault::NotASlice => "is no name of a systemd slice",
+            PathFault::NoSuchController => "names a controller that the container's cgroup has not",
         })
     }
 }

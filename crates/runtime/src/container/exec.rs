@@ -1,0 +1,339 @@
+//! One more process in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use dhow_spec::runtime::{Capabilities, Process, State, Status};
+use dhow_sys::{Child, Exit, Memory, Namespaces, SignalSet, set_mask};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Pid;
+
+use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
+use super::{Container, home, mapping};
+use crate::cgroup::SubCgroups;
+use crate::error::Error;
+use crate::foreground::{self, SignalGuard};
+use crate::init::{Step, SyncPoint, receive_descriptor};
+use crate::plan::{ProcessFacts, affinity, plan_process};
+
+/// What is to be executed.
+#[derive(Clone, Debug)]
+pub enum ExecProcess {
+    /// A whole `process` document.
+    Document(Box<Process>),
+    /// The container's own process, changed by what is given.
+    Flags(Box<ExecFlags>),
+}
+
+/// Changes to the container's own process; what is absent stays as it is there.
+#[derive(Clone, Debug, Default)]
+pub struct ExecFlags {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// The working directory.
+    pub cwd: Option<String>,
+    /// Added to the environment.
+    pub env: Vec<String>,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// User and group ids.
+    pub user: Option<(u32, Option<u32>)>,
+    /// Added to the supplementary groups.
+    pub additional_gids: Vec<u32>,
+    /// Added to the bounding, effective and permitted capabilities.
+    pub capabilities: Vec<String>,
+    /// Set `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// An AppArmor profile.
+    pub apparmor: Option<String>,
+    /// An SELinux label.
+    pub process_label: Option<String>,
+}
+
+/// How to execute it.
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    /// What.
+    pub process: ExecProcess,
+    /// A unix socket that takes the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// A file for the process's pid.
+    pub pid_file: Option<PathBuf>,
+    /// Return as soon as the program runs.
+    pub detach: bool,
+    /// How many descriptors from 3 on the program is to have.
+    pub preserve_fds: u32,
+    /// Join a paused container: the process starts when that is resumed.
+    pub ignore_paused: bool,
+    /// Cgroups below the container's to join instead of its own: `PATH`, or `CONTROLLER[,…]:PATH`.
+    pub cgroup: Vec<String>,
+    /// Do not adopt orphans in the foreground.
+    pub no_subreaper: bool,
+}
+
+impl Container {
+    /// Runs one more process in the container: until its end, or with `detach` until its program runs.
+    pub fn exec(&self, options: &ExecOptions) -> Result<Exit, Error> {
+        match self.status()? {
+            Status::Created | Status::Running => {}
+            Status::Paused if options.ignore_paused => {}
+            status => return Err(self.wrong("exec in", status)),
+        }
+        let process = self.process_of(&options.process)?;
+        if options.detach && process.terminal && options.console_socket.is_none() {
+            return Err(Error::Refused {
+                field: "process.terminal",
+                value: String::new(),
+                reason: "a process in the background needs --console-socket for its terminal",
+            });
+        }
+        if !process.terminal && options.console_socket.is_some() {
+            return Err(Error::Refused {
+                field: "process.terminal",
+                value: String::new(),
+                reason: "there is no terminal for --console-socket",
+            });
+        }
+        let mask = set_mask(SignalSet::NONE);
+        set_mask(mask);
+        let guard = if options.detach { None } else { Some(SignalGuard::block()) };
+        if !options.detach && !options.no_subreaper {
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        }
+        let (child, master) = self.launch_exec(options, &process, mask)?;
+        if let Some(path) = &options.pid_file {
+            launch::write_pid_file(path, child.pid)?;
+        }
+        if options.detach {
+            return Ok(Exit::Code(0));
+        }
+        let exit = foreground::supervise(&child, master);
+        drop(guard);
+        Ok(exit?)
+    }
+
+    fn process_of(&self, words: &ExecProcess) -> Result<Process, Error> {
+        let flags = match words {
+            ExecProcess::Document(process) => return Ok((**process).clone()),
+            ExecProcess::Flags(flags) => flags,
+        };
+        let mut process = self.spec.process.clone().unwrap_or_default();
+        process.args.clone_from(&flags.args);
+        process.terminal = flags.tty;
+        process.console_size = None;
+        process.env.extend(flags.env.iter().cloned());
+        if let Some(cwd) = &flags.cwd {
+            process.cwd.clone_from(cwd);
+        }
+        if let Some((uid, gid)) = flags.user {
+            process.user.uid = uid;
+            process.user.gid = gid.unwrap_or(process.user.gid);
+        }
+        process.user.additional_gids.extend(&flags.additional_gids);
+        add_capabilities(&mut process, &flags.capabilities);
+        process.no_new_privileges |= flags.no_new_privileges;
+        if flags.apparmor.is_some() {
+            process.apparmor_profile.clone_from(&flags.apparmor);
+        }
+        if flags.process_label.is_some() {
+            process.selinux_label.clone_from(&flags.process_label);
+        }
+        Ok(process)
+    }
+
+    fn launch_exec(
+        &self,
+        options: &ExecOptions,
+        process: &Process,
+        mask: SignalSet,
+    ) -> Result<(Child, Option<OwnedFd>), Error> {
+        let gone = || Error::Died { signal: None };
+        let record = self.record.process.ok_or_else(gone)?;
+        let pidfd = record.open().ok_or_else(gone)?;
+        let pid = record.pid().ok_or_else(gone)?;
+        let linux = self.spec.linux.clone().unwrap_or_default();
+        let kinds = super::points::namespaces(&self.spec);
+        let in_user_namespace = kinds.contains(Namespaces::USER);
+        let privileged = mapping::may_map_freely();
+        let filter = super::create::compile_seccomp(&linux)?;
+        let listener = filter.as_ref().is_some_and(|filter| filter.listener.is_some());
+        let home =
+            home::of(Path::new(&format!("/proc/{}/root", pid.as_raw_nonzero())), Some(process));
+        let (console, receiver) = self.console(options, process)?;
+        let entry = self.entry(&options.cgroup)?;
+
+        let mut steps = Vec::new();
+        let affinities = process.exec_cpu_affinity.as_ref();
+        steps.extend(affinity(affinities.and_then(|words| words.initial.as_deref()))?);
+        if !entry.v1_tasks.is_empty() {
+            steps.push(Step::EnterCgroups { tasks: entry.v1_tasks });
+        }
+        steps.extend(affinity(affinities.and_then(|words| words.last.as_deref()))?);
+        // With rights on the host, limits are set from there: the container's user namespace has none.
+        let limits_from_outside = in_user_namespace && privileged;
+        if limits_from_outside {
+            steps.push(Step::Sync(SyncPoint::Namespaces));
+        }
+        let pid_by_parent = kinds.contains(Namespaces::PID) && (privileged || !in_user_namespace);
+        let in_child = if pid_by_parent { kinds.without(Namespaces::PID) } else { kinds };
+        let own_root = !kinds.contains(Namespaces::MOUNT);
+        if own_root {
+            let root =
+                launch::open_directory(Path::new(&format!("/proc/{}/root", pid.as_raw_nonzero())))?;
+            steps.push(Step::HoldRoot { root });
+        }
+        if !in_child.is_empty() {
+            let namespace = pidfd.try_clone().map_err(|_| gone())?;
+            let path = format!("of process {}", pid.as_raw_nonzero());
+            steps.push(Step::Join { namespace, kinds: in_child, path });
+        }
+        if in_user_namespace {
+            steps.push(Step::BecomeRoot);
+        }
+        if kinds.contains(Namespaces::PID) && !pid_by_parent {
+            steps.push(Step::Replace { namespaces: Namespaces::empty() });
+        }
+        if own_root {
+            steps.push(Step::ChangeRoot);
+        }
+        steps.push(Step::NewSession);
+        if let Some(socket) = console {
+            let size = process.console_size.map(|size| (size.height as u16, size.width as u16));
+            let owner = rustix::process::Uid::from_raw(process.user.uid);
+            steps.push(Step::Terminal { socket, size, console: false, owner });
+        }
+        let facts = ProcessFacts {
+            seccomp: filter,
+            seccomp_listener: listener,
+            set_groups: !in_user_namespace || groups_allowed(pid),
+            limits_from_outside,
+            home: &home,
+            preserve_fds: options.preserve_fds,
+            listen_fds: 0,
+            notify_socket: None,
+            mask,
+            defaults: dhow_sys::ignored_signals(),
+        };
+        let plan = plan_process(process, facts)?;
+        for warning in &plan.warnings {
+            crate::notice::notice(warning);
+        }
+        steps.extend(plan.before);
+        steps.extend(plan.after);
+
+        let waits = steps.iter().any(|step| matches!(step, Step::Sync(_)));
+        // A time namespace is refused to a process that shares its memory.
+        let alone = !waits && !listener && !kinds.contains(Namespaces::TIME);
+        let launch = Launch {
+            steps: &steps,
+            namespaces: Namespaces::empty(),
+            cgroup: entry.v2_dir.as_ref().map(AsFd::as_fd),
+            memory: if alone { Memory::Shared } else { Memory::Copied },
+        };
+        let mut excursion = Excursion::new();
+        let entered = match pid_by_parent {
+            true => excursion
+                .enter(Namespaces::PID, pidfd.as_fd())
+                .map_err(Error::call("join the container's pid namespace")),
+            false => Ok(()),
+        };
+        let mut parent = ExecParent { container: self, process };
+        let launched = entered.and_then(|()| launch.go(&mut parent));
+        excursion.end()?;
+        let (Launched::Running(child) | Launched::Waiting(child)) = launched?;
+        let master = match receiver {
+            Some(receiver) => {
+                receive_descriptor(receiver.as_fd()).map_err(Error::call("receive the terminal"))?
+            }
+            None => None,
+        };
+        Ok((child, master))
+    }
+
+    /// The socket that takes the terminal, and our own end of it if nobody else asked for one.
+    fn console(
+        &self,
+        options: &ExecOptions,
+        process: &Process,
+    ) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Error> {
+        if let Some(path) = &options.console_socket {
+            return Ok((Some(launch::connect(path)?), None));
+        }
+        if !process.terminal {
+            return Ok((None, None));
+        }
+        let (send, receive) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(Error::call("make the console socket"))?;
+        Ok((Some(send), Some(receive)))
+    }
+
+    fn entry(&self, below: &[String]) -> Result<crate::cgroup::Entry, Error> {
+        match self.cgroup() {
+            Some(cgroup) if below.is_empty() => Ok(cgroup.entry()?),
+            Some(cgroup) => Ok(cgroup.entry_below(&SubCgroups::parse(below)?)?),
+            None if below.is_empty() => {
+                Ok(crate::cgroup::Entry { v2_dir: None, v1_tasks: Vec::new() })
+            }
+            None => Err(Error::Refused {
+                field: "--cgroup",
+                value: below.join(" "),
+                reason: "the container has no cgroup",
+            }),
+        }
+    }
+}
+
+/// Adds to the sets that a process gets by being executed.
+fn add_capabilities(process: &mut Process, words: &[String]) {
+    if words.is_empty() {
+        return;
+    }
+    let sets = process.capabilities.get_or_insert_with(Capabilities::default);
+    for word in words {
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            if !set.contains(word) {
+                set.push(word.clone());
+            }
+        }
+    }
+}
+
+/// Whether the process's user namespace lets groups be set.
+fn groups_allowed(pid: Pid) -> bool {
+    let path = format!("/proc/{}/setgroups", pid.as_raw_nonzero());
+    std::fs::read_to_string(path).is_ok_and(|word| word.trim() != "deny")
+}
+
+struct ExecParent<'a> {
+    container: &'a Container,
+    process: &'a Process,
+}
+
+impl ExecParent<'_> {
+    fn state(&self) -> State {
+        super::state_of(&self.container.record, &self.container.spec, Status::Running)
+    }
+}
+
+impl Parent for ExecParent<'_> {
+    fn namespaces(&mut self, pid: Pid) -> Result<(), Error> {
+        super::create::set_limits(pid, self.process)
+    }
+
+    fn mounts(&mut self, _child: &Child) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn ready(&mut self, _child: &Child) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn seccomp_state(&self, _pid: Pid) -> Option<SeccompListener> {
+        super::seccomp_listener(&self.container.spec, self.state())
+    }
+}

@@ -1,0 +1,332 @@
+//! Cloning the first process and talking it through to its program.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use dhow_spec::runtime::{ContainerProcessState, State, VERSION};
+use dhow_sys::{Child, Clone, Memory, Namespaces, clone_child};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::error::{Error, StepError, StepKind};
+use crate::init::{Fault, Report, Step, SyncPoint, send_descriptor};
+use crate::plan::NamespacePlan;
+
+/// What the parent does when the child waits.
+pub(super) trait Parent {
+    /// New namespaces are there; `pid` lives in them.
+    fn namespaces(&mut self, pid: Pid) -> Result<(), Error>;
+    /// Mounts are made and the root is not yet changed.
+    fn mounts(&mut self, child: &Child) -> Result<(), Error>;
+    /// The child waits for its start.
+    fn ready(&mut self, child: &Child) -> Result<(), Error>;
+    /// The container's state, for whoever listens to its seccomp filter.
+    fn seccomp_state(&self, pid: Pid) -> Option<SeccompListener>;
+}
+
+/// Where a seccomp listener goes, and with what words.
+pub(super) struct SeccompListener {
+    pub(super) path: PathBuf,
+    pub(super) metadata: Option<String>,
+    pub(super) state: State,
+}
+
+/// A program about to be run by a new process.
+pub(super) struct Launch<'a> {
+    pub(super) steps: &'a [Step],
+    pub(super) namespaces: Namespaces,
+    pub(super) cgroup: Option<BorrowedFd<'a>>,
+    pub(super) memory: Memory,
+}
+
+/// How far [`Launch::go`] got.
+pub(super) enum Launched {
+    /// The program runs, or has run already.
+    Running(Child),
+    /// The child waits for its start.
+    Waiting(Child),
+}
+
+impl Launch<'_> {
+    /// Clones and answers the child until it waits for its start or has executed its program. On failure
+    /// the child is gone and reaped.
+    pub(super) fn go(&self, parent: &mut dyn Parent) -> Result<Launched, Error> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(Error::call("make the control socket"))?;
+        let proc = open_directory(Path::new("/proc"))?;
+        let clone = Clone {
+            namespaces: self.namespaces,
+            cgroup: self.cgroup,
+            memory: self.memory,
+            sibling: false,
+        };
+        let made =
+            clone_child(&clone, || crate::init::run(self.steps, theirs.as_fd(), proc.as_fd()));
+        // A child that shared our memory made it undumpable, and our own /proc files root's.
+        if self.memory == Memory::Shared {
+            let _ =
+                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable);
+        }
+        let child = made.map_err(Error::call("clone the container's first process"))?;
+        drop(theirs);
+        let waits = self.steps.iter().any(|step| matches!(step, Step::AwaitStart { .. }));
+        let mut dialogue = Dialogue { steps: self.steps, child, waits };
+        match dialogue.answer(ours.as_fd(), parent) {
+            Ok(Progress::Executed) => Ok(Launched::Running(dialogue.child)),
+            Ok(Progress::Ready) => Ok(Launched::Waiting(dialogue.child)),
+            Err(error) => {
+                dialogue.end();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// How a dialogue ended well.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Executed,
+    Ready,
+}
+
+struct Dialogue<'a> {
+    steps: &'a [Step],
+    child: Child,
+    /// The program has a wait for its start, so a closed socket before that is a death.
+    waits: bool,
+}
+
+impl Dialogue<'_> {
+    fn answer(
+        &mut self,
+        control: BorrowedFd<'_>,
+        parent: &mut dyn Parent,
+    ) -> Result<Progress, Error> {
+        loop {
+            let report =
+                Report::receive(control).map_err(Error::call("read from the control socket"))?;
+            match report {
+                // A program that ends at once looks the same from here, and is no error.
+                None if !self.waits => return Ok(Progress::Executed),
+                None => return Err(Error::Died { signal: self.killed_by() }),
+                Some(Report::Failed { step, fault }) => return Err(word(self.steps, step, fault)),
+                Some(Report::Replaced(pid)) => self.replaced(pid)?,
+                Some(Report::Reached(SyncPoint::Namespaces, _)) => {
+                    parent.namespaces(self.child.pid)?;
+                }
+                Some(Report::Reached(SyncPoint::Mounts, _)) => parent.mounts(&self.child)?,
+                Some(Report::Reached(SyncPoint::Listener, fd)) => {
+                    hand_over_listener(self.child.pidfd.as_fd(), self.child.pid, fd, &*parent)?;
+                }
+                Some(Report::Reached(SyncPoint::Ready, _)) => {
+                    parent.ready(&self.child)?;
+                    give_word(control)?;
+                    return Ok(Progress::Ready);
+                }
+            }
+            give_word(control)?;
+        }
+    }
+
+    /// The process cloned itself into a sibling; the old one has ended.
+    fn replaced(&mut self, pid: i32) -> Result<(), Error> {
+        let pid = Pid::from_raw(pid).ok_or(Error::Died { signal: None })?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            .map_err(Error::call("open the container's first process"))?;
+        let old = std::mem::replace(&mut self.child, Child { pid, pidfd });
+        old.wait().map_err(Error::call("wait for the intermediate process"))?;
+        Ok(())
+    }
+
+    fn killed_by(&self) -> Option<i32> {
+        match self.child.wait() {
+            Ok(dhow_sys::Exit::Signal(signal)) => Some(signal),
+            _ => None,
+        }
+    }
+
+    fn end(&self) {
+        let _ = dhow_sys::pidfd_kill(self.child.pidfd.as_fd(), Signal::KILL.as_raw());
+        let _ = self.child.wait();
+    }
+}
+
+fn give_word(to: BorrowedFd<'_>) -> Result<(), Error> {
+    rustix::net::send(to, b"g", rustix::net::SendFlags::NOSIGNAL)
+        .map(drop)
+        .map_err(Error::call("answer the container's first process"))
+}
+
+/// Words a failed step.
+pub(super) fn word(steps: &[Step], index: usize, fault: Fault) -> Error {
+    let Some(step) = steps.get(index) else { return Error::Died { signal: None } };
+    let kind = match (step, fault.errno) {
+        (Step::Find(_) | Step::Exec { .. }, Errno::NOENT | Errno::NOTDIR) => {
+            StepKind::ProgramNotFound
+        }
+        (Step::Find(_) | Step::Exec { .. }, _) => StepKind::ProgramNotExecutable,
+        _ => StepKind::Setup,
+    };
+    let text = match step {
+        // The words of runc and Go, by which engines know the case.
+        Step::Find(program) if program.searched && fault.errno == Errno::NOENT => {
+            return Error::Refused {
+                field: "exec",
+                value: program.name.clone(),
+                reason: "executable file not found in $PATH",
+            };
+        }
+        Step::Find(program) if fault.errno == Errno::NOENT => {
+            format!("exec: {:?}: stat {}", program.name, program.name)
+        }
+        other => other.to_string(),
+    };
+    Error::Step(StepError::new(text, kind, fault))
+}
+
+/// Fetches the listener of a seccomp filter out of the child and sends it to whoever is to answer it.
+fn hand_over_listener(
+    pidfd: BorrowedFd<'_>,
+    pid: Pid,
+    fd: i32,
+    parent: &dyn Parent,
+) -> Result<(), Error> {
+    let Some(listener) = parent.seccomp_state(pid) else { return Ok(()) };
+    send_listener(pidfd, pid, fd, listener)
+}
+
+pub(super) fn send_listener(
+    pidfd: BorrowedFd<'_>,
+    pid: Pid,
+    fd: i32,
+    listener: SeccompListener,
+) -> Result<(), Error> {
+    let fd: OwnedFd =
+        rustix::process::pidfd_getfd(pidfd, fd, rustix::process::PidfdGetfdFlags::empty())
+            .map_err(Error::call("fetch the seccomp listener"))?;
+    let state = ContainerProcessState {
+        oci_version: VERSION.to_owned(),
+        fds: vec!["seccompFd".to_owned()],
+        pid: pid.as_raw_nonzero().get(),
+        metadata: listener.metadata,
+        state: listener.state,
+    };
+    let socket = connect(&listener.path)?;
+    send_descriptor(socket.as_fd(), fd.as_fd(), state.to_json().as_bytes())
+        .map_err(|errno| Error::file("send the seccomp listener to", &listener.path, errno))
+}
+
+/// Connects to a unix stream socket.
+pub(super) fn connect(path: &Path) -> Result<OwnedFd, Error> {
+    let error = |errno| Error::file("connect to", path, errno);
+    let address = rustix::net::SocketAddrUnix::new(path).map_err(error)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(error)?;
+    rustix::net::connect(&socket, &address).map_err(error)?;
+    Ok(socket)
+}
+
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::file("open", path, errno))
+}
+
+/// Writes the pid file: under a temporary name first, so that nobody reads half a number.
+pub(super) fn write_pid_file(path: &Path, pid: Pid) -> Result<(), Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        write!(file, "{}", pid.as_raw_nonzero())?;
+        drop(file);
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::file("write pid file", path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    })
+}
+
+/// Namespaces of the runtime's own that it left for the time of a clone, and goes back to.
+pub(super) struct Excursion {
+    back: Vec<(Namespaces, OwnedFd)>,
+    cwd: Option<OwnedFd>,
+}
+
+impl Excursion {
+    pub(super) fn new() -> Self {
+        Self { back: Vec::new(), cwd: None }
+    }
+
+    /// Joins given namespaces by their position in the plan.
+    pub(super) fn join(&mut self, plan: &NamespacePlan, which: &[usize]) -> Result<(), Error> {
+        for index in which {
+            let given = &plan.given[*index];
+            self.enter(given.kind, given.file.as_fd()).map_err(|errno| {
+                Error::file("join namespace", PathBuf::from(&given.path), errno)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Joins one namespace, remembering the way back.
+    pub(super) fn enter(&mut self, kind: Namespaces, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.remember(kind)?;
+        dhow_sys::set_namespace(file, kind)
+    }
+
+    /// Makes the namespaces of coming children new.
+    pub(super) fn unshare(&mut self, kind: Namespaces) -> Result<(), Errno> {
+        self.remember(kind)?;
+        dhow_sys::unshare(kind)
+    }
+
+    fn remember(&mut self, kind: Namespaces) -> Result<(), Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let own = rustix::fs::open(own_namespace(kind), flags, Mode::empty())?;
+        if kind == Namespaces::MOUNT && self.cwd.is_none() {
+            self.cwd = Some(rustix::fs::open(c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+        }
+        self.back.push((kind, own));
+        Ok(())
+    }
+
+    /// Goes back, last left first.
+    pub(super) fn end(self) -> Result<(), Error> {
+        for (kind, own) in self.back.iter().rev() {
+            dhow_sys::set_namespace(own.as_fd(), *kind)
+                .map_err(Error::call("go back to the runtime's own namespace"))?;
+        }
+        if let Some(cwd) = self.cwd {
+            rustix::process::fchdir(cwd)
+                .map_err(Error::call("go back to the runtime's own directory"))?;
+        }
+        Ok(())
+    }
+}
+
+fn own_namespace(kind: Namespaces) -> &'static str {
+    match kind {
+        Namespaces::CGROUP => "/proc/self/ns/cgroup",
+        Namespaces::IPC => "/proc/self/ns/ipc",
+        Namespaces::MOUNT => "/proc/self/ns/mnt",
+        Namespaces::NETWORK => "/proc/self/ns/net",
+        Namespaces::PID => "/proc/self/ns/pid",
+        Namespaces::TIME => "/proc/self/ns/time",
+        Namespaces::UTS => "/proc/self/ns/uts",
+        _ => "/proc/self/ns/user",
+    }
+}

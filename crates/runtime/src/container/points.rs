@@ -1,0 +1,66 @@
+//! The points of a container's life at which hooks are called.
+
+use std::os::fd::BorrowedFd;
+
+use dhow_spec::runtime::{HookKind, Spec, Status};
+use dhow_sys::Namespaces;
+
+use super::state::Record;
+use super::state_of;
+use crate::error::Error;
+use crate::hooks::{HookInput, Join, run_every_hook, run_hooks};
+
+/// Whether any hook is to be called at this point.
+pub(super) fn any(spec: &Spec, kind: HookKind) -> bool {
+    spec.hooks.as_ref().is_some_and(|hooks| !hooks.of(kind).is_empty())
+}
+
+/// Calls the hooks of one point in the runtime's namespaces, up to the first that fails.
+pub(super) fn call(
+    kind: HookKind,
+    record: &Record,
+    spec: &Spec,
+    status: Status,
+) -> Result<(), Error> {
+    let Some(hooks) = &spec.hooks else { return Ok(()) };
+    let state = state_of(record, spec, status);
+    let input = HookInput { state: &state, join: None, environment: &[] };
+    Ok(run_hooks(kind, hooks.of(kind), &input)?)
+}
+
+/// The same in the namespaces of the container, whose first process `init` is.
+pub(super) fn call_inside(
+    kind: HookKind,
+    record: &Record,
+    spec: &Spec,
+    status: Status,
+    init: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let Some(hooks) = &spec.hooks else { return Ok(()) };
+    let state = state_of(record, spec, status);
+    let environment = spec.process.as_ref().map(|process| process.env.as_slice());
+    let input = HookInput {
+        state: &state,
+        join: Some(Join { init, namespaces: namespaces(spec) }),
+        environment: environment.unwrap_or_default(),
+    };
+    Ok(run_hooks(kind, hooks.of(kind), &input)?)
+}
+
+/// Calls every hook that follows the container's end; what fails is said, and holds nothing up.
+pub(super) fn after_stop(record: &Record, spec: &Spec) {
+    let Some(hooks) = &spec.hooks else { return };
+    let state = state_of(record, spec, Status::Stopped);
+    let input = HookInput { state: &state, join: None, environment: &[] };
+    for error in run_every_hook(HookKind::Poststop, hooks.of(HookKind::Poststop), &input) {
+        crate::notice::notice(&error.to_string());
+    }
+}
+
+/// The kinds of namespace that the container does not share with the runtime.
+pub(super) fn namespaces(spec: &Spec) -> Namespaces {
+    let linux = spec.linux.iter();
+    linux
+        .flat_map(|linux| &linux.namespaces)
+        .fold(Namespaces::empty(), |all, one| all.with(crate::plan::namespace_bit(one.kind)))
+}

@@ -1,0 +1,344 @@
+//! The child's hands for everything below the root: mounts, nodes, links, masks.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use dhow_sys::{Errno, MountAttr, fd_path, mount_setattr};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount,
+    open_tree,
+};
+
+use super::beneath::{self, Kind};
+use super::copy_up;
+use super::report::{At, Fault, InStep};
+use super::step::{Link, MountStep, Node, Source};
+
+/// A detached copy of the mount (or the tree of mounts) at `path` below `dir`.
+fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    if path.is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    open_tree(dir, path, flags)
+}
+
+/// Puts a detached mount where `target` is.
+fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fault> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", target, c"", flags).at(At::Attach)
+}
+
+/// Mounts the root file system onto itself, so that it is a mount of its own, and opens it.
+pub(super) fn take_root(path: &CStr) -> Result<OwnedFd, Fault> {
+    let tree = clone_tree(CWD, path, true).at(At::Source)?;
+    let place =
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at(At::Target)?;
+    attach(tree.as_fd(), place.as_fd())?;
+    Ok(tree)
+}
+
+/// Makes the mount that the root's own mount hangs on private; which one that is, only the path says.
+pub(super) fn detach_root_parent(root: BorrowedFd<'_>) -> Result<(), Fault> {
+    // `..` of a mount's root is the directory that holds the mount point, in the parent mount.
+    rustix::process::fchdir(root)?;
+    let parent =
+        rustix::fs::open(c"..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(At::Target)?;
+    let mut place = parent;
+    loop {
+        match set_propagation(place.as_fd(), libc_private(), false) {
+            // Not the root of its mount: go up.
+            Err(Errno::INVAL) => {
+                let up = rustix::fs::openat(
+                    &place,
+                    c"..",
+                    OFlags::PATH | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )
+                .at(At::Target)?;
+                if same_directory(place.as_fd(), up.as_fd())? {
+                    return Err(Errno::INVAL).at(At::Propagation);
+                }
+                place = up;
+            }
+            other => return other.at(At::Propagation),
+        }
+    }
+}
+
+fn same_directory(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok(one.st_dev == other.st_dev && one.st_ino == other.st_ino)
+}
+
+fn libc_private() -> u64 {
+    u64::from(MountPropagationFlags::PRIVATE.bits())
+}
+
+fn set_propagation(mount: BorrowedFd<'_>, propagation: u64, recursive: bool) -> Result<(), Errno> {
+    let attr = MountAttr { propagation, ..MountAttr::default() };
+    mount_setattr(mount, c"", recursive, &attr)
+}
+
+/// Carries out one mount.
+pub(super) fn mount(root: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
+    match &step.source {
+        Source::Tree { path, recursive } => {
+            let tree = clone_tree(CWD, path, *recursive).at(At::Source)?;
+            attach_tree(root, step, tree.as_fd())
+        }
+        Source::Detached { mount, .. } => attach_tree(root, step, mount.as_fd()),
+        Source::FileSystem { kind, source, flags, data, fallback } => {
+            let target = beneath::open_or_make(root, &step.target, step.kind)?;
+            if step.copy_up {
+                return copy_up::mount(root, step, target.as_fd(), *flags, data.as_deref());
+            }
+            let place = fd_path(target.as_fd());
+            match rustix::mount::mount(
+                source.as_c_str(),
+                place.as_c_str(),
+                kind.as_c_str(),
+                *flags,
+                data.as_deref(),
+            ) {
+                Err(Errno::PERM) if fallback.is_some() => {
+                    let path = fallback.as_deref().unwrap_or(c"/");
+                    let tree = clone_tree(CWD, path, true).at(At::Source)?;
+                    return attach_tree(root, step, tree.as_fd());
+                }
+                other => other?,
+            }
+            if step.attr.is_empty() && step.recursive_attr.is_empty() && step.propagation.is_empty()
+            {
+                return Ok(());
+            }
+            let mounted = beneath::open(root, &step.target, OFlags::PATH).at(At::Target)?;
+            change(mounted.as_fd(), step)?;
+            propagate(mounted.as_fd(), step)
+        }
+    }
+}
+
+fn attach_tree(root: BorrowedFd<'_>, step: &MountStep, tree: BorrowedFd<'_>) -> Result<(), Fault> {
+    // Attributes first: nobody ever sees a read-only bind mount writable.
+    change(tree, step)?;
+    let target = beneath::open_or_make(root, &step.target, step.kind)?;
+    attach(tree, target.as_fd())?;
+    propagate(tree, step)
+}
+
+pub(super) fn change(mount: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
+    if !step.attr.is_empty() {
+        mount_setattr(mount, c"", false, &step.attr).at(At::Attributes)?;
+    }
+    if !step.recursive_attr.is_empty() {
+        mount_setattr(mount, c"", true, &step.recursive_attr).at(At::Attributes)?;
+    }
+    Ok(())
+}
+
+pub(super) fn propagate(mount: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
+    for (propagation, recursive) in &step.propagation {
+        set_propagation(mount, *propagation, *recursive).at(At::Propagation)?;
+    }
+    Ok(())
+}
+
+/// Changes attributes of the mount at `target`.
+pub(super) fn remount(
+    root: BorrowedFd<'_>,
+    target: &CStr,
+    attr: &MountAttr,
+    recursive: bool,
+) -> Result<(), Fault> {
+    let mounted = beneath::open(root, target, OFlags::PATH).at(At::Target)?;
+    mount_setattr(mounted.as_fd(), c"", recursive, attr).at(At::Attributes)
+}
+
+/// Makes the nodes of one directory.
+pub(super) fn devices(root: BorrowedFd<'_>, dir: &CStr, nodes: &[Node]) -> Result<(), Fault> {
+    let dir = beneath::open_or_make(root, dir, Kind::Directory)?;
+    nodes.iter().try_for_each(|node| device(dir.as_fd(), node))
+}
+
+fn device(dir: BorrowedFd<'_>, node: &Node) -> Result<(), Fault> {
+    if let Some(source) = &node.bind {
+        return bind_device(dir, node, source);
+    }
+    let mode = Mode::from_raw_mode(node.mode);
+    match rustix::fs::mknodat(dir, &*node.name, node.kind, mode, node.device) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            let there =
+                rustix::fs::statat(dir, &*node.name, AtFlags::SYMLINK_NOFOLLOW).at(At::Make)?;
+            let same = FileType::from_raw_mode(there.st_mode) == node.kind
+                && (node.kind == FileType::Fifo || there.st_rdev == node.device);
+            if !same {
+                return Err(Errno::EXIST).at(At::Occupied);
+            }
+            rustix::fs::chmodat(dir, &*node.name, mode, AtFlags::empty()).at(At::Owner)?;
+        }
+        Err(errno) => return Err(errno).at(At::Make),
+    }
+    match node.owner {
+        Some((uid, gid)) => {
+            rustix::fs::chownat(dir, &*node.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .at(At::Owner)
+        }
+        None => Ok(()),
+    }
+}
+
+fn bind_device(dir: BorrowedFd<'_>, node: &Node, source: &CStr) -> Result<(), Fault> {
+    let tree = clone_tree(CWD, source, false).at(At::Source)?;
+    let place = beneath::open_or_make(dir, &node.name, Kind::File)?;
+    attach(tree.as_fd(), place.as_fd())
+}
+
+/// Makes symlinks; one that is there already stays.
+pub(super) fn links(root: BorrowedFd<'_>, links: &[Link]) -> Result<(), Fault> {
+    let mut last: Option<(&CStr, OwnedFd)> = None;
+    for link in links {
+        if last.as_ref().is_none_or(|(name, _)| *name != &*link.dir) {
+            let dir = beneath::open_or_make(root, &link.dir, Kind::Directory)?;
+            last = Some((&link.dir, dir));
+        }
+        let Some((_, dir)) = &last else { continue };
+        match rustix::fs::symlinkat(&*link.target, dir, &*link.name) {
+            Err(Errno::EXIST) if link.replace => {
+                rustix::fs::unlinkat(dir, &*link.name, AtFlags::empty()).at(At::Make)?;
+                rustix::fs::symlinkat(&*link.target, dir, &*link.name).at(At::Make)?;
+            }
+            Err(Errno::EXIST) => {}
+            other => other.at(At::Make)?,
+        }
+    }
+    Ok(())
+}
+
+/// Covers paths: files by the host's `/dev/null` (the container's own could be anything), directories by
+/// an empty read-only file system.
+pub(super) fn mask(
+    root: BorrowedFd<'_>,
+    paths: &[std::ffi::CString],
+    label: Option<&CStr>,
+) -> Result<(), Fault> {
+    let null = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .at(At::Source)?;
+    let null = fd_path(null.as_fd());
+    for path in paths {
+        let target = match beneath::open(root, path, OFlags::PATH) {
+            Ok(target) => target,
+            Err(Errno::NOENT | Errno::NOTDIR) => continue,
+            Err(errno) => return Err(errno).at(At::Target),
+        };
+        let place = fd_path(target.as_fd());
+        let bound = rustix::mount::mount(
+            null.as_c_str(),
+            place.as_c_str(),
+            c"",
+            MountFlags::BIND,
+            None::<&CStr>,
+        );
+        match bound {
+            // A file cannot cover a directory.
+            Err(Errno::NOTDIR) => rustix::mount::mount(
+                c"tmpfs",
+                place.as_c_str(),
+                c"tmpfs",
+                MountFlags::RDONLY,
+                Some(label.unwrap_or(c"nr_blocks=1,nr_inodes=1")),
+            )?,
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes paths read-only by mounting each onto itself.
+pub(super) fn read_only(root: BorrowedFd<'_>, paths: &[std::ffi::CString]) -> Result<(), Fault> {
+    let attr = MountAttr { set: READ_ONLY, ..MountAttr::default() };
+    for path in paths {
+        let target = match beneath::open(root, path, OFlags::PATH) {
+            Ok(target) => target,
+            Err(Errno::NOENT | Errno::NOTDIR) => continue,
+            Err(errno) => return Err(errno).at(At::Target),
+        };
+        let tree = clone_tree(target.as_fd(), c"", true).at(At::Source)?;
+        mount_setattr(tree.as_fd(), c"", false, &attr).at(At::Attributes)?;
+        attach(tree.as_fd(), target.as_fd())?;
+    }
+    Ok(())
+}
+
+/// `MOUNT_ATTR_RDONLY`.
+pub(crate) const READ_ONLY: u64 = 1;
+
+/// Changes the root to `root` by pivot_root and lets go of the old one.
+pub(super) fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<(), Fault> {
+    // Where the old tree is shared with the host, unmounting it would unmount the host's too.
+    let old = if shared {
+        Some(rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    } else {
+        None
+    };
+    rustix::process::fchdir(root)?;
+    // Both are `.`: the old root ends on top of the new one, so that no directory is needed for it.
+    rustix::process::pivot_root(c".", c".")?;
+    if let Some(old) = &old {
+        rustix::process::fchdir(old)?;
+        rustix::mount::mount_change(
+            c".",
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        )
+        .at(At::Propagation)?;
+    }
+    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")?;
+    Ok(())
+}
+
+/// Moves the root onto `/` and changes to it. The file systems of `unmount`, through which the host
+/// could be reached, are taken off or covered first.
+pub(super) fn move_root(root: BorrowedFd<'_>, unmount: &[std::ffi::CString]) -> Result<(), Fault> {
+    for path in unmount {
+        let _ = rustix::mount::mount_change(
+            &**path,
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        );
+        match rustix::mount::unmount(&**path, UnmountFlags::DETACH) {
+            // A locked mount of a user namespace cannot be taken off, but covered.
+            Err(Errno::INVAL | Errno::PERM) => {
+                rustix::mount::mount(
+                    c"tmpfs",
+                    &**path,
+                    c"tmpfs",
+                    MountFlags::empty(),
+                    None::<&CStr>,
+                )?;
+            }
+            other => other?,
+        }
+    }
+    rustix::process::fchdir(root)?;
+    rustix::mount::mount_move(c".", c"/")?;
+    change_root()
+}
+
+/// Makes the current directory the root.
+fn change_root() -> Result<(), Fault> {
+    rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")?;
+    Ok(())
+}
+
+/// Only chroot.
+pub(super) fn chroot_to(root: BorrowedFd<'_>) -> Result<(), Fault> {
+    rustix::process::fchdir(root)?;
+    change_root()
+}

@@ -1,0 +1,389 @@
+//! The plan of a container's first process: configuration and host facts in, a list of steps out.
+//!
+//! Nothing is done here that could not be undone by dropping the result: namespaces given by path are
+//! opened, id-mapped mounts prepared, and that is all. The order of the steps is the order of this file,
+//! and the reasons for it stand beside them.
+
+mod devices;
+mod mounts;
+mod namespaces;
+mod process;
+mod sysctl;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use dhow_spec::runtime::{Linux, Process, Propagation, Spec};
+use dhow_sys::{Memory, MountAttr, Namespaces};
+use rustix::mount::MountFlags;
+use rustix::process::Uid;
+
+use crate::error::Error;
+use crate::init::{Step, SyncPoint};
+use crate::text::{c_string, clean};
+use crate::words;
+
+pub(crate) use mounts::MountFacts;
+pub(crate) use namespaces::{NamespacePlan, bit as namespace_bit};
+pub(crate) use process::{
+    Limits, ProcessFacts, ProcessPlan, affinity, limits, plan as plan_process, variable,
+};
+
+/// What the first process depends on besides the document.
+pub(crate) struct InitFacts<'a> {
+    pub(crate) id: &'a str,
+    /// The root file system, absolute and without symlinks.
+    pub(crate) rootfs: &'a Path,
+    pub(crate) mounts: MountFacts<'a>,
+    pub(crate) process: ProcessFacts<'a>,
+    /// The v1 cgroups to enter.
+    pub(crate) cgroup_tasks: Vec<OwnedFd>,
+    /// The socket that takes the terminal's master.
+    pub(crate) console: Option<OwnedFd>,
+    /// The socket on which the container waits for its start; without one it goes on by itself.
+    pub(crate) start: Option<OwnedFd>,
+    /// Hooks that run before the root is changed.
+    pub(crate) hooks_before_pivot: bool,
+    pub(crate) no_pivot: bool,
+    pub(crate) new_keyring: bool,
+    /// The runtime is root on the host: it may join anything.
+    pub(crate) privileged: bool,
+    /// The host has a `/proc/kcore`, which `/dev/core` then names.
+    pub(crate) kcore: bool,
+    /// File systems to take off before a root is moved instead of pivoted.
+    pub(crate) reachable: Vec<String>,
+}
+
+/// The first process, ready to be cloned.
+#[derive(Debug)]
+pub(crate) struct InitPlan {
+    /// The program.
+    pub(crate) steps: Vec<Step>,
+    /// What the clone itself makes.
+    pub(crate) namespaces: Namespaces,
+    /// Whether the parent may lend its memory and wait.
+    pub(crate) memory: Memory,
+    /// Namespaces that the parent joins around the clone, by position in the namespace plan.
+    pub(crate) join_first: Vec<usize>,
+    pub(crate) warnings: Vec<String>,
+}
+
+pub(crate) fn plan(
+    spec: &Spec,
+    namespaces: &mut NamespacePlan,
+    facts: InitFacts<'_>,
+) -> Result<InitPlan, Error> {
+    let (Some(process), Some(linux)) = (&spec.process, &spec.linux) else {
+        return Err(Error::Refused {
+            field: if spec.process.is_none() { "process" } else { "linux" },
+            value: String::new(),
+            reason: "missing: a container needs one",
+        });
+    };
+    let order = order(namespaces, facts.privileged);
+    let waits = facts.start.is_some();
+    let mut steps = vec![Step::DieWithParent];
+    // Cgroups come first: what the process costs from here on is the container's.
+    if !facts.cgroup_tasks.is_empty() {
+        steps.push(Step::EnterCgroups { tasks: facts.cgroup_tasks });
+    }
+    let join_first = enter_namespaces(&mut steps, namespaces, &order, facts.privileged)?;
+    set_names(&mut steps, spec, linux, namespaces)?;
+    if facts.new_keyring {
+        steps.push(Step::SessionKeyring { name: c_string(format!("_ses.{}", facts.id)) });
+    }
+
+    let plan = mounts::plan(&spec.mounts, &facts.mounts)?;
+    let root = RootFacts {
+        rootfs: facts.rootfs,
+        console: facts.console,
+        hooks: facts.hooks_before_pivot,
+        no_pivot: facts.no_pivot,
+        bind_devices: namespaces.has(Namespaces::USER),
+        own_mounts: namespaces.has(Namespaces::MOUNT),
+        kcore: facts.kcore,
+        reachable: facts.reachable,
+    };
+    let furnish = devices::is_ours(&spec.mounts);
+    set_root(&mut steps, spec, (process, linux), plan, furnish, root)?;
+
+    if let Some(personality) = &linux.personality {
+        let flags: Vec<&str> = personality.flags.iter().map(|flag| flag.as_str()).collect();
+        let value = words::personality(personality.domain.as_str(), &flags)
+            .map_err(Error::word("linux.personality"))?;
+        steps.push(Step::Personality(value));
+    }
+    if let Some(policy) = &linux.memory_policy {
+        steps.extend(process::memory_policy(policy)?);
+    }
+    let listener = facts.process.seccomp_listener;
+    let process = plan_process(process, facts.process)?;
+    steps.extend(process.before);
+    if let Some(listener) = facts.start {
+        // Changing the user has cleared it.
+        steps.push(Step::DieWithParent);
+        steps.push(Step::Sync(SyncPoint::Ready));
+        steps.push(Step::OutliveParent);
+        steps.push(Step::AwaitStart { listener });
+    } else {
+        steps.push(Step::OutliveParent);
+    }
+    steps.extend(process.after);
+
+    let mut new = if order.user_given { Namespaces::empty() } else { order.by_clone };
+    new = new.without(Namespaces::TIME);
+    let alone = !waits
+        && !listener
+        && !facts.hooks_before_pivot
+        && !namespaces.new.contains(Namespaces::USER)
+        && !namespaces.has(Namespaces::TIME)
+        && !steps.iter().any(|step| matches!(step, Step::Sync(_)));
+    Ok(InitPlan {
+        steps,
+        namespaces: new,
+        memory: if alone { Memory::Shared } else { Memory::Copied },
+        join_first,
+        warnings: process.warnings,
+    })
+}
+
+/// Who makes which namespace.
+struct Order {
+    /// Made by clone.
+    by_clone: Namespaces,
+    /// The user namespace is given by path.
+    user_given: bool,
+}
+
+fn order(namespaces: &NamespacePlan, _privileged: bool) -> Order {
+    Order {
+        // The kernel would take the runtime's own cgroup as the root of a cgroup namespace made by clone.
+        by_clone: namespaces.new.without(Namespaces::CGROUP),
+        user_given: namespaces.joins(Namespaces::USER),
+    }
+}
+
+/// The steps that put the process into its namespaces; returns those that the parent must join first.
+fn enter_namespaces(
+    steps: &mut Vec<Step>,
+    namespaces: &mut NamespacePlan,
+    order: &Order,
+    privileged: bool,
+) -> Result<Vec<usize>, Error> {
+    let mut join_first = Vec::new();
+    let mut in_child = Vec::new();
+    for (index, given) in namespaces.given.iter().enumerate() {
+        let by_parent = match given.kind {
+            // It is for children only; without rights it must wait for the user namespace.
+            Namespaces::PID => privileged || !order.user_given,
+            // Refused to a process that shares its memory.
+            Namespaces::TIME => privileged,
+            // A process born in a new user namespace has no rights over what is older.
+            _ => namespaces.new.contains(Namespaces::USER),
+        };
+        if by_parent { join_first.push(index) } else { in_child.push(index) }
+    }
+    // With rights on the host the user namespace comes last, because those rights end there; without
+    // them it comes first, because rights begin there. A mount namespace before the last, because
+    // joining it changes what paths mean.
+    let rank = |index: &usize| match namespaces.given[*index].kind {
+        Namespaces::USER => {
+            if privileged {
+                3
+            } else {
+                0
+            }
+        }
+        Namespaces::MOUNT => 2,
+        _ => 1,
+    };
+    in_child.sort_by_key(rank);
+    let mut pid_in_child = false;
+    for index in in_child {
+        let given = &namespaces.given[index];
+        pid_in_child |= given.kind == Namespaces::PID;
+        let namespace = given.file.try_clone().map_err(|_| Error::Call {
+            doing: "duplicate a namespace's descriptor",
+            errno: dhow_sys::Errno::MFILE,
+        })?;
+        steps.push(Step::Join { namespace, kinds: given.kind, path: given.path.clone() });
+    }
+    if order.user_given {
+        steps.push(Step::BecomeRoot);
+        let new = order.by_clone.without(Namespaces::PID);
+        if !new.is_empty() {
+            steps.push(Step::Unshare(new));
+        }
+        if pid_in_child || namespaces.new.contains(Namespaces::PID) {
+            let namespaces = if pid_in_child { Namespaces::empty() } else { Namespaces::PID };
+            steps.push(Step::Replace { namespaces });
+            // A sibling has its own parent's death to watch.
+            steps.push(Step::DieWithParent);
+        }
+    }
+    if namespaces.new.contains(Namespaces::USER) {
+        steps.push(Step::Sync(SyncPoint::Namespaces));
+        steps.push(Step::BecomeRoot);
+        // Changing the user has cleared it.
+        steps.push(Step::DieWithParent);
+    }
+    if namespaces.new.contains(Namespaces::CGROUP) {
+        steps.push(Step::Unshare(Namespaces::CGROUP));
+    }
+    Ok(join_first)
+}
+
+fn set_names(
+    steps: &mut Vec<Step>,
+    spec: &Spec,
+    linux: &Linux,
+    namespaces: &NamespacePlan,
+) -> Result<(), Error> {
+    steps.push(Step::NewSession);
+    if !linux.net_devices.is_empty() && !namespaces.new.contains(Namespaces::USER) {
+        steps.push(Step::Sync(SyncPoint::Namespaces));
+    }
+    if namespaces.new.contains(Namespaces::NETWORK) {
+        steps.push(Step::LoopbackUp);
+    }
+    let own = namespaces.has(Namespaces::UTS);
+    for (field, name) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { continue };
+        if !own {
+            return Err(Error::Refused {
+                field,
+                value: name.to_owned(),
+                reason: "needs a uts namespace of the container's own",
+            });
+        }
+        steps.push(match field {
+            "hostname" => Step::HostName(name.to_owned()),
+            _ => Step::DomainName(name.to_owned()),
+        });
+    }
+    steps.extend(sysctl::steps(linux, namespaces)?);
+    Ok(())
+}
+
+/// What the root file system's steps depend on.
+struct RootFacts<'a> {
+    rootfs: &'a Path,
+    console: Option<OwnedFd>,
+    hooks: bool,
+    no_pivot: bool,
+    bind_devices: bool,
+    own_mounts: bool,
+    kcore: bool,
+    reachable: Vec<String>,
+}
+
+fn set_root(
+    steps: &mut Vec<Step>,
+    spec: &Spec,
+    (process, linux): (&Process, &Linux),
+    plan: mounts::MountPlan,
+    furnish: bool,
+    facts: RootFacts<'_>,
+) -> Result<(), Error> {
+    let propagation = Propagations::of(linux.rootfs_propagation);
+    if facts.own_mounts {
+        steps.push(Step::Propagation { flags: propagation.before });
+    }
+    steps.push(Step::TakeRoot { path: c_string(facts.rootfs.as_os_str().as_encoded_bytes()) });
+    if propagation.shared {
+        steps.push(Step::DetachRootParent);
+        let attr = MountAttr {
+            propagation: u64::from(MountFlags::from_bits_retain(PRIVATE).bits()),
+            ..MountAttr::default()
+        };
+        steps.push(Step::Remount { target: c_string(""), attr, recursive: false });
+    }
+    steps.extend(plan.now);
+    if furnish {
+        steps.extend(devices::steps(&linux.devices, facts.bind_devices, facts.kcore)?);
+    }
+    if facts.hooks {
+        steps.push(Step::Sync(SyncPoint::Mounts));
+    }
+    if let Some(socket) = facts.console {
+        let size = process.console_size.map(|size| (size.height as u16, size.width as u16));
+        let owner = Uid::from_raw(process.user.uid);
+        steps.push(Step::Terminal { socket, size, console: true, owner });
+    }
+    let cwd = clean(&process.cwd);
+    if !cwd.is_empty() {
+        steps.push(Step::MakeDirectory { path: c_string(cwd) });
+    }
+    steps.extend(plan.later);
+    let paths =
+        |paths: &[String]| paths.iter().map(|path| c_string(clean(path))).collect::<Vec<_>>();
+    if !linux.readonly_paths.is_empty() {
+        steps.push(Step::ReadOnly { paths: paths(&linux.readonly_paths) });
+    }
+    if !linux.masked_paths.is_empty() {
+        let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
+        steps.push(Step::Mask {
+            paths: paths(&linux.masked_paths),
+            label: label.map(|label| c_string(format!("context=\"{label}\""))),
+        });
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        let attr = MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() };
+        steps.push(Step::Remount { target: c_string(""), attr, recursive: false });
+    }
+    steps.push(match (facts.own_mounts, facts.no_pivot) {
+        (false, _) => Step::ChangeRoot,
+        (true, true) => Step::MoveRoot {
+            unmount: facts.reachable.iter().map(|path| c_string(path.as_str())).collect(),
+        },
+        (true, false) => Step::Pivot { shared: propagation.shared },
+    });
+    if let Some(flags) = propagation.after.filter(|_| facts.own_mounts) {
+        steps.push(Step::Propagation { flags });
+    }
+    Ok(())
+}
+
+const UNBINDABLE: u32 = 1 << 17;
+const PRIVATE: u32 = 1 << 18;
+const SLAVE: u32 = 1 << 19;
+const SHARED: u32 = 1 << 20;
+const REC: u32 = 1 << 14;
+
+/// `linux.rootfsPropagation`, before the root is changed and after.
+struct Propagations {
+    before: MountFlags,
+    after: Option<MountFlags>,
+    shared: bool,
+}
+
+impl Propagations {
+    fn of(asked: Option<Propagation>) -> Self {
+        let flags = match asked {
+            None => {
+                let before = MountFlags::from_bits_retain(SLAVE | REC);
+                return Self { before, after: None, shared: false };
+            }
+            Some(Propagation::Private) => PRIVATE,
+            Some(Propagation::RecursivePrivate) => PRIVATE | REC,
+            Some(Propagation::Slave) => SLAVE,
+            Some(Propagation::RecursiveSlave) => SLAVE | REC,
+            Some(Propagation::Shared) => SHARED,
+            Some(Propagation::RecursiveShared) => SHARED | REC,
+            Some(Propagation::Unbindable) => UNBINDABLE,
+            Some(Propagation::RecursiveUnbindable) => UNBINDABLE | REC,
+        };
+        let shared = flags & SHARED != 0;
+        // An unbindable tree could not be bound as the root any more.
+        let before = match flags {
+            flags if flags & UNBINDABLE != 0 => SLAVE | REC,
+            flags if shared => flags | REC,
+            flags => flags | REC,
+        };
+        Self {
+            before: MountFlags::from_bits_retain(before),
+            after: Some(MountFlags::from_bits_retain(flags)),
+            shared,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! From `mounts` of the configuration to mount steps.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use dhow_spec::runtime::{IdMapping, Mount};
+use dhow_sys::{MOUNT_ATTR_IDMAP, MountAttr};
+use rustix::mount::MountFlags;
+
+use crate::cgroup::CgroupMount;
+use crate::error::Error;
+use crate::init::{Kind, Link, MountStep, Source, Step};
+use crate::text::{c_string, clean};
+use crate::words::{IdmapOption, MountOptions, ms};
+
+/// Makes a user namespace with these uid and gid mappings.
+pub(crate) type Mapper = fn(&[IdMapping], &[IdMapping]) -> Result<OwnedFd, Error>;
+
+/// What mounts depend on besides their own words.
+pub(crate) struct MountFacts<'a> {
+    /// Relative sources start here.
+    pub(crate) bundle: &'a Path,
+    /// `linux.mountLabel`.
+    pub(crate) label: Option<&'a str>,
+    /// The container is in a user namespace.
+    pub(crate) in_user_namespace: bool,
+    /// The container has a cgroup namespace of its own.
+    pub(crate) cgroup_namespace: bool,
+    /// What a mount of type `cgroup` shows, if the configuration has one.
+    pub(crate) cgroups: &'a [CgroupMount],
+    /// Makes a user namespace with these mappings, for id-mapped mounts.
+    pub(crate) mapper: Mapper,
+    /// The container's own mappings, which `idmap` without mappings means.
+    pub(crate) mappings: (&'a [IdMapping], &'a [IdMapping]),
+}
+
+/// The steps of every mount, in order, and those that wait until `/dev` is furnished.
+#[derive(Debug, Default)]
+pub(super) struct MountPlan {
+    pub(super) now: Vec<Step>,
+    pub(super) later: Vec<Step>,
+}
+
+/// `MOUNT_ATTR_*` for those mount flags that are attributes of one mount.
+const ATTRIBUTES: [(u64, u64); 7] = [
+    (ms::RDONLY, 0x01),
+    (ms::NOSUID, 0x02),
+    (ms::NODEV, 0x04),
+    (ms::NOEXEC, 0x08),
+    (ms::NODIRATIME, 0x80),
+    (ms::NOSYMFOLLOW, 0x20_0000),
+    (0, 0),
+];
+/// The access-time attribute is a field of its own.
+const ATTR_ATIME: u64 = 0x70;
+const ATIMES: [(u64, u64); 3] =
+    [(ms::RELATIME, 0x00), (ms::NOATIME, 0x10), (ms::STRICTATIME, 0x20)];
+
+pub(super) fn plan(mounts: &[Mount], facts: &MountFacts<'_>) -> Result<MountPlan, Error> {
+    let mut plan = MountPlan::default();
+    for mount in mounts {
+        add(&mut plan, mount, facts)?;
+    }
+    Ok(plan)
+}
+
+fn add(plan: &mut MountPlan, mount: &Mount, facts: &MountFacts<'_>) -> Result<(), Error> {
+    let options = MountOptions::parse(&mount.options);
+    let kind = mount.kind.as_deref().unwrap_or_default();
+    if options.flags & ms::REMOUNT != 0 {
+        plan.now.push(remount(mount, &options));
+        return Ok(());
+    }
+    if kind == "bind" || options.flags & ms::BIND != 0 {
+        let step = bind(mount, &options, facts)?;
+        plan.now.push(Step::Mount(step));
+        return Ok(());
+    }
+    if kind == "cgroup" || kind == "cgroup2" {
+        cgroup(plan, mount, &options, facts);
+        return Ok(());
+    }
+    file_system(plan, mount, kind, &options, facts)
+}
+
+/// Attributes that the words set and take back on this one mount.
+fn attributes(options: &MountOptions) -> MountAttr {
+    let mut attr = MountAttr::default();
+    for (flag, same) in ATTRIBUTES {
+        if options.flags & flag != 0 {
+            attr.set |= same;
+        } else if options.cleared & flag != 0 {
+            attr.clear |= same;
+        }
+    }
+    for (flag, value) in ATIMES {
+        if options.flags & flag != 0 {
+            attr.set |= value;
+            attr.clear |= ATTR_ATIME;
+        }
+    }
+    attr
+}
+
+fn finish(step: &mut MountStep, options: &MountOptions) {
+    step.recursive_attr = MountAttr {
+        set: options.recursive.set,
+        clear: options.recursive.clear,
+        ..MountAttr::default()
+    };
+    step.propagation =
+        options.propagation.iter().map(|kind| (kind & !ms::REC, kind & ms::REC != 0)).collect();
+    step.copy_up = options.tmpcopyup;
+}
+
+fn remount(mount: &Mount, options: &MountOptions) -> Step {
+    Step::Remount {
+        target: c_string(clean(&mount.destination)),
+        attr: attributes(options),
+        recursive: options.flags & ms::REC != 0,
+    }
+}
+
+fn bind(mount: &Mount, options: &MountOptions, facts: &MountFacts<'_>) -> Result<MountStep, Error> {
+    let source = facts.bundle.join(mount.source.as_deref().unwrap_or_default());
+    let stat = rustix::fs::stat(&source)
+        .map_err(|errno| Error::file("mount: open source", &source, errno))?;
+    let kind = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        rustix::fs::FileType::Directory => Kind::Directory,
+        _ => Kind::File,
+    };
+    let recursive = options.flags & ms::REC != 0;
+    let tree = Source::Tree { path: c_string(source.as_os_str().as_encoded_bytes()), recursive };
+    let mut step = MountStep::new(c_string(clean(&mount.destination)), kind, tree);
+    step.attr = attributes(options);
+    finish(&mut step, options);
+    if let Some(user_namespace) = mapping_of(mount, options, facts)? {
+        step.source = mapped(&source, recursive, options, user_namespace.as_fd())?;
+    }
+    Ok(step)
+}
+
+/// The user namespace whose mapping the mount is to have.
+fn mapping_of(
+    mount: &Mount,
+    options: &MountOptions,
+    facts: &MountFacts<'_>,
+) -> Result<Option<OwnedFd>, Error> {
+    let refuse = |reason| {
+        Err(Error::Refused { field: "mounts.options", value: mount.destination.clone(), reason })
+    };
+    let own = (!mount.uid_mappings.is_empty(), !mount.gid_mappings.is_empty());
+    match (own, options.idmap) {
+        ((false, false), None) => Ok(None),
+        ((true, true), _) => (facts.mapper)(&mount.uid_mappings, &mount.gid_mappings).map(Some),
+        ((false, false), Some(_)) => match facts.mappings {
+            ([], _) | (_, []) => {
+                refuse("idmap needs mappings: of the mount, or of the container's user namespace")
+            }
+            (uids, gids) => (facts.mapper)(uids, gids).map(Some),
+        },
+        _ => refuse("an id-mapped mount needs both uidMappings and gidMappings"),
+    }
+}
+
+/// An id-mapped copy of the source: made here, because the child may lack the rights.
+fn mapped(
+    source: &Path,
+    recursive: bool,
+    options: &MountOptions,
+    user_namespace: BorrowedFd<'_>,
+) -> Result<Source, Error> {
+    use rustix::mount::OpenTreeFlags;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags)
+        .map_err(|errno| Error::file("mount: open source", source, errno))?;
+    let attr = MountAttr {
+        set: MOUNT_ATTR_IDMAP,
+        user_namespace: user_namespace.as_raw_fd(),
+        ..MountAttr::default()
+    };
+    let deep = options.idmap == Some(IdmapOption::Recursive);
+    dhow_sys::mount_setattr(tree.as_fd(), c"", deep, &attr)
+        .map_err(|errno| Error::file("mount: map ids of", source, errno))?;
+    Ok(Source::Detached { mount: tree, name: source.display().to_string() })
+}
+
+fn file_system(
+    plan: &mut MountPlan,
+    mount: &Mount,
+    kind: &str,
+    options: &MountOptions,
+    facts: &MountFacts<'_>,
+) -> Result<(), Error> {
+    if options.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(Error::Refused {
+            field: "mounts.options",
+            value: mount.destination.clone(),
+            reason: "only a bind mount can be id-mapped",
+        });
+    }
+    let target = clean(&mount.destination);
+    let mut flags = options.flags & !(ms::REC | ms::SILENT);
+    // The nodes of /dev come after its mount.
+    let dev_read_only = target == "dev" && flags & ms::RDONLY != 0;
+    if dev_read_only {
+        flags &= !ms::RDONLY;
+        plan.later.push(Step::Remount {
+            target: c_string("dev"),
+            attr: MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() },
+            recursive: false,
+        });
+    }
+    let source = Source::FileSystem {
+        kind: c_string(kind),
+        source: c_string(mount.source.as_deref().filter(|text| !text.is_empty()).unwrap_or(kind)),
+        flags: MountFlags::from_bits_retain(flags as u32),
+        data: data(&options.data, kind, facts.label),
+        fallback: (kind == "sysfs" && facts.in_user_namespace).then(|| c_string("/sys")),
+    };
+    let mut step = MountStep::new(c_string(target), Kind::Directory, source);
+    finish(&mut step, options);
+    plan.now.push(Step::Mount(step));
+    Ok(())
+}
+
+/// Kernel file systems that take no SELinux context at mount.
+const UNLABELLED: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup"];
+
+fn data(words: &str, kind: &str, label: Option<&str>) -> Option<std::ffi::CString> {
+    let label = label.filter(|label| !label.is_empty() && !UNLABELLED.contains(&kind));
+    match (words, label) {
+        ("", None) => None,
+        (words, None) => Some(c_string(words)),
+        ("", Some(label)) => Some(c_string(format!("context=\"{label}\""))),
+        (words, Some(label)) => Some(c_string(format!("{words},context=\"{label}\""))),
+    }
+}
+
+/// A mount of type `cgroup`: on a host with version 2 alone that file system, otherwise a directory of
+/// what the host has, each hierarchy under its own name.
+fn cgroup(plan: &mut MountPlan, mount: &Mount, options: &MountOptions, facts: &MountFacts<'_>) {
+    let target = clean(&mount.destination);
+    let flags = options.flags & !(ms::REC | ms::SILENT);
+    if let [CgroupMount { v2: true, place, .. }] = facts.cgroups {
+        plan.now.push(cgroup_mount(&target, flags, "cgroup2", "", place, facts));
+        return;
+    }
+    let directory = Source::FileSystem {
+        kind: c_string("tmpfs"),
+        source: c_string("tmpfs"),
+        flags: MountFlags::from_bits_retain((flags & !ms::RDONLY) as u32),
+        data: data("mode=755", "tmpfs", facts.label),
+        fallback: None,
+    };
+    let mut step = MountStep::new(c_string(target.as_str()), Kind::Directory, directory);
+    finish(&mut step, options);
+    plan.now.push(Step::Mount(step));
+    let mut links = Vec::new();
+    for hierarchy in facts.cgroups {
+        let kind = if hierarchy.v2 { "cgroup2" } else { "cgroup" };
+        let below = format!("{target}/{}", hierarchy.name);
+        plan.now.push(cgroup_mount(
+            &below,
+            flags,
+            kind,
+            &hierarchy.options,
+            &hierarchy.place,
+            facts,
+        ));
+        for alias in &hierarchy.aliases {
+            links.push(Link {
+                target: c_string(hierarchy.name.as_str()),
+                dir: c_string(target.as_str()),
+                name: c_string(alias.as_str()),
+                replace: false,
+            });
+        }
+    }
+    if !links.is_empty() {
+        plan.now.push(Step::Links(links));
+    }
+    if flags & ms::RDONLY != 0 {
+        plan.now.push(Step::Remount {
+            target: c_string(target),
+            attr: MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() },
+            recursive: false,
+        });
+    }
+}
+
+fn cgroup_mount(
+    target: &str,
+    flags: u64,
+    kind: &str,
+    data: &str,
+    place: &Path,
+    facts: &MountFacts<'_>,
+) -> Step {
+    let place: PathBuf = place.to_owned();
+    let place = c_string(place.as_os_str().as_encoded_bytes());
+    let source = if facts.cgroup_namespace {
+        Source::FileSystem {
+            kind: c_string(kind),
+            source: c_string("cgroup"),
+            flags: MountFlags::from_bits_retain(flags as u32),
+            data: (!data.is_empty()).then(|| c_string(data)),
+            // In a user namespace the kernel may refuse a version 1 hierarchy of its own.
+            fallback: Some(place),
+        }
+    } else {
+        Source::Tree { path: place, recursive: false }
+    };
+    let bound = matches!(source, Source::Tree { .. });
+    let mut step = MountStep::new(c_string(target), Kind::Directory, source);
+    if bound {
+        let options = MountOptions { flags, ..MountOptions::default() };
+        step.attr = attributes(&options);
+    }
+    Step::Mount(step)
+}
