@@ -119,14 +119,11 @@ pub(crate) fn plan(
     let listener = facts.process.seccomp_listener;
     let process = plan_process(process, facts.process)?;
     steps.extend(process.before);
+    steps.push(Step::OutliveParent);
     if let Some(listener) = facts.start {
-        // Changing the user has cleared it.
-        steps.push(Step::DieWithParent);
+        // A parent that dies before it has the pid on record closes the socket that this waits on.
         steps.push(Step::Sync(SyncPoint::Ready));
-        steps.push(Step::OutliveParent);
         steps.push(Step::AwaitStart { listener });
-    } else {
-        steps.push(Step::OutliveParent);
     }
     steps.extend(process.after);
 

@@ -88,7 +88,8 @@ pub(crate) fn plan(process: &Process, facts: ProcessFacts<'_>) -> Result<Process
     }
     scheduling(process, &mut before)?;
     labels(process, &mut before);
-    let capabilities = Sets::of(process)?;
+    let mut capabilities = Sets::of(process)?;
+    warnings.extend(capabilities.check_ambient());
     before.push(Step::Bounding(capabilities.bounding));
     let cwd = c_string(process.cwd.as_str());
     before.push(Step::WorkingDirectory { path: cwd.clone(), retry: true });
@@ -290,22 +291,28 @@ impl Sets {
                 .map(CapSet::bits)
                 .map_err(Error::word(format!("process.capabilities.{field}")))
         };
-        let mut sets = Self {
+        Ok(Self {
             bounding: set("bounding", &words.bounding)?,
             effective: set("effective", &words.effective)?,
             inheritable: set("inheritable", &words.inheritable)?,
             permitted: set("permitted", &words.permitted)?,
             ambient: set("ambient", &words.ambient)?,
-        };
-        sets.keep_to_what_is_there();
-        Ok(sets)
+        })
     }
 
-    /// Capabilities that this kernel has not, or that the runtime itself lacks, cannot be given; they
-    /// are left out, as runc does.
-    fn keep_to_what_is_there(&mut self) {
-        let known = Capability::all().fold(0, |set, capability| set | 1u64 << capability.bit());
-        self.bounding &= known;
+    /// The kernel raises only what is permitted and inheritable; the rest is left out and said, as runc
+    /// does, whose own `spec` command has written such configurations for years.
+    fn check_ambient(&mut self) -> Option<String> {
+        let possible = self.ambient & self.permitted & self.inheritable;
+        let left_out = CapSet::from_bits(self.ambient & !possible);
+        self.ambient = possible;
+        let names: Vec<String> = left_out.iter().map(Capability::name).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "process.capabilities.ambient: {} cannot be raised: not both permitted and inheritable",
+                names.join(" ")
+            )
+        })
     }
 
     /// Sets the process's sets with `extra` on top, and the ambient capabilities.
