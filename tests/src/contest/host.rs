@@ -82,13 +82,20 @@ fn named(name: &str, token: &str) -> bool {
         .any(|(at, _)| !name[at + token.len()..].starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Kills what lives below the cgroups and removes them, deepest first.
-pub(crate) fn remove_cgroups(mut dirs: Vec<PathBuf>) {
-    dirs.sort_by_key(|d| std::cmp::Reverse(d.components().count()));
+/// Removes cgroups with all that is below them; what lives there must be dead or dying.
+pub(crate) fn remove_cgroups(dirs: Vec<PathBuf>) {
     for dir in dirs {
+        let below: Vec<PathBuf> = fs::read_dir(&dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+            .map(|e| e.path())
+            .collect();
         // A frozen process cannot die, and one that was just killed keeps its cgroup for a moment.
         let _ = fs::write(dir.join("freezer.state"), "THAWED");
         let _ = fs::write(dir.join("cgroup.freeze"), "0");
+        remove_cgroups(below);
         for _ in 0..100 {
             if fs::remove_dir(&dir).is_ok() || !dir.exists() {
                 break;

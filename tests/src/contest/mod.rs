@@ -18,10 +18,10 @@ mod table;
 mod verdict;
 
 pub(crate) use case::{Bundle, Case};
-pub(crate) use cgroup::CgroupLayout;
+pub(crate) use cgroup::{CgroupLayout, has_controller};
 pub(crate) use config::Config;
 pub(crate) use container::Container;
-pub(crate) use host::{Holder, live_processes};
+pub(crate) use host::{Holder, cgroups_named, live_processes, remove_cgroups};
 pub(crate) use process::{Done, Running};
 pub(crate) use verdict::{Outcome, Stop, check, check_eq, check_errno, check_ok, fail, skip};
 

@@ -5,11 +5,16 @@
 //! nothing that only one runtime does. Each module ends in a table of its scenarios.
 
 mod capabilities;
+mod cgroups;
 mod errors;
 mod exec;
+mod hooks;
 mod lifecycle;
+mod mounts;
 mod namespaces;
 mod process;
+mod rootfs;
+mod seccomp;
 
 use crate::contest::{Case, Outcome};
 
@@ -61,8 +66,19 @@ macro_rules! scenarios {
 }
 use scenarios;
 
-const MODULES: &[&[Scenario]] =
-    &[namespaces::ALL, process::ALL, capabilities::ALL, lifecycle::ALL, exec::ALL, errors::ALL];
+const MODULES: &[&[Scenario]] = &[
+    namespaces::ALL,
+    mounts::ALL,
+    rootfs::ALL,
+    process::ALL,
+    capabilities::ALL,
+    seccomp::ALL,
+    cgroups::ALL,
+    hooks::ALL,
+    lifecycle::ALL,
+    exec::ALL,
+    errors::ALL,
+];
 
 /// The scenarios whose name contains `pattern`, or equals it if it begins with `=`.
 pub fn matching(pattern: &str) -> Vec<&'static Scenario> {
