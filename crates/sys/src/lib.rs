@@ -33,6 +33,6 @@ pub use seccomp::{
     seccomp_flags_supported,
 };
 pub use signal::{
-    ReceivedSignal, SignalSet, ignored_signals, kill, pidfd_kill, read_signal, reset_dispositions,
-    set_mask, signal_fd,
+    ReceivedSignal, SignalSet, blocked_signals, ignored_signals, kill, pidfd_kill, read_signal,
+    reset_dispositions, set_mask, signal_fd,
 };

@@ -37,11 +37,35 @@ pub fn set_mask(blocked: SignalSet) -> SignalSet {
     SignalSet(old)
 }
 
+/// The calling thread's mask of blocked signals.
+pub fn blocked_signals() -> SignalSet {
+    let mut old = 0u64;
+    // SAFETY: without a new set the call only writes the old one, into 8 bytes that are there.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::null::<u64>(),
+            &raw mut old,
+            size_of::<u64>(),
+        )
+    };
+    SignalSet(old)
+}
+
 /// The signals that this process ignores, read from `/proc/self/status`: a caller's `nohup` and Rust's
 /// own start (`SIGPIPE`) leave some behind, and exec hands them on.
 pub fn ignored_signals() -> SignalSet {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut text = [0u8; 4096];
+    let count = rustix::fs::open(
+        c"/proc/self/status",
+        rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .and_then(|file| rustix::io::read(file, &mut text));
+    let status = text.get(..count.unwrap_or(0)).and_then(|text| std::str::from_utf8(text).ok());
     let mask = status
+        .unwrap_or_default()
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{HookKind, Linux, Spec, Status};
-use dhow_sys::{Child, Exit, Namespaces, SignalSet, set_mask};
+use dhow_sys::{Child, Exit, Namespaces, SignalSet};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
@@ -129,6 +129,8 @@ struct Making<'a> {
     record: Record,
     spec: Spec,
     cgroup: Option<Cgroup>,
+    /// The signals that were blocked before we blocked any.
+    mask: SignalSet,
     /// Something of the container was visible to hooks, so those after its stop run too.
     hooked: bool,
 }
@@ -149,7 +151,17 @@ impl<'a> Making<'a> {
         let rootfs = root_of(&spec, &bundle)?;
         let dir = root.claim(id)?;
         let record = Record::new(id, bundle, rootfs);
-        let making = Self { root, id, options, dir, record, spec, cgroup: None, hooked: false };
+        let making = Self {
+            root,
+            id,
+            options,
+            dir,
+            record,
+            spec,
+            cgroup: None,
+            mask: dhow_sys::blocked_signals(),
+            hooked: false,
+        };
         match making.dir.save_config(&bytes) {
             Ok(()) => Ok(making),
             Err(error) => Err(making.undo(error)),
@@ -217,8 +229,7 @@ impl<'a> Making<'a> {
             Some(cgroup) => cgroup.entry()?,
             None => Entry { v2_dir: None, v1_tasks: Vec::new() },
         };
-        let mask = set_mask(SignalSet::NONE);
-        set_mask(mask);
+        let mask = self.mask;
         let (v2_dir, cgroup_tasks) = (entry.v2_dir, entry.v1_tasks);
         let outer = Outer { console, start, cgroup_tasks, filter, mask };
         let plan = self.plan(&mut namespaces, outer)?;

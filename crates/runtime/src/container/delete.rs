@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dhow_spec::runtime::Status;
+use dhow_sys::Namespaces;
 use rustix::process::Signal;
 
 use super::{Container, ContainerId, StateRoot, points, rdt};
@@ -67,8 +68,9 @@ impl Container {
     fn remove_cgroup(&self) -> Vec<Error> {
         let mut failures = Vec::new();
         if let Some(cgroup) = self.cgroup() {
-            // Processes outlive the first one where there is no PID namespace to end them.
-            if !cgroup.pids(true).unwrap_or_default().is_empty() {
+            // A PID namespace ends its processes with its first one; without one they may live on.
+            let outlived = !points::namespaces(&self.spec).contains(Namespaces::PID);
+            if outlived && !cgroup.pids(true).unwrap_or_default().is_empty() {
                 failures.extend(cgroup.kill().err().map(Error::from));
             }
             failures.extend(cgroup.remove().err().map(Error::from));

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{Capabilities, Process, State, Status};
-use dhow_sys::{Child, Exit, Memory, Namespaces, SignalSet, set_mask};
+use dhow_sys::{Child, Exit, Memory, Namespaces, SignalSet};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Pid;
 
@@ -94,8 +94,7 @@ impl Container {
                 reason: "there is no terminal for --console-socket",
             });
         }
-        let mask = set_mask(SignalSet::NONE);
-        set_mask(mask);
+        let mask = dhow_sys::blocked_signals();
         let guard = if options.detach { None } else { Some(SignalGuard::block()) };
         if !options.detach && !options.no_subreaper {
             let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

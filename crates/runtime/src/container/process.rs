@@ -15,7 +15,13 @@ struct Stat {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // Every field at its longest fits.
+    let mut text = [0u8; 2048];
+    let flags = rustix::fs::OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(format!("/proc/{pid}/stat"), flags, rustix::fs::Mode::empty()).ok()?;
+    let count = rustix::io::read(file, &mut text).ok()?;
+    let text = &text[..count];
     // The command may hold spaces and parentheses; the last one closes it.
     let after = text.iter().rposition(|byte| *byte == b')')? + 2;
     let mut fields = text.get(after..)?.split(|byte| *byte == b' ');

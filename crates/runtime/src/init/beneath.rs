@@ -49,8 +49,19 @@ pub(crate) fn open_or_make(
     kind: Kind,
 ) -> Result<OwnedFd, Fault> {
     match open(root, path, OFlags::PATH) {
-        Err(Errno::NOENT) => Walk::new(path)?.make(root, kind),
-        other => other.at(At::Target),
+        Err(Errno::NOENT) => {}
+        other => return other.at(At::Target),
+    }
+    // Most often only the last name is missing.
+    let bytes = path.to_bytes();
+    let cut = bytes.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = cut.map_or((&b""[..], bytes), |at| (&bytes[..at], &bytes[at + 1..]));
+    let (parent, name) = (Segment::of(parent)?, Segment::of(name)?);
+    match open(root, parent.as_c_str(), OFlags::PATH)
+        .and_then(|dir| make_one(dir.as_fd(), name.as_c_str(), kind))
+    {
+        Err(Errno::NOENT | Errno::EXIST) => Walk::new(path)?.make(root, kind),
+        other => other.at(At::MakeTarget),
     }
 }
 

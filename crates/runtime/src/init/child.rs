@@ -81,6 +81,7 @@ impl Child<'_> {
             | Step::Devices { .. }
             | Step::Links(_)
             | Step::MakeDirectory { .. }
+            | Step::MakeDirectories { .. }
             | Step::Mask { .. }
             | Step::ReadOnly { .. }
             | Step::Terminal { .. }
@@ -128,6 +129,9 @@ impl Child<'_> {
             Step::Links(links) => mounts::links(self.root()?, links),
             Step::MakeDirectory { path } => {
                 beneath::open_or_make(self.root()?, path, beneath::Kind::Directory).map(drop)
+            }
+            Step::MakeDirectories { dir, names } => {
+                mounts::make_directories(self.root()?, dir, names)
             }
             Step::Mask { paths, label } => mounts::mask(self.root()?, paths, label.as_deref()),
             Step::ReadOnly { paths } => mounts::read_only(self.root()?, paths),

@@ -88,6 +88,13 @@ fn set_propagation(mount: BorrowedFd<'_>, propagation: u64, recursive: bool) -> 
 /// Carries out one mount.
 pub(super) fn mount(root: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
     match &step.source {
+        Source::Tree { path, recursive } if step.is_plain() => {
+            let target = beneath::open_or_make(root, &step.target, step.kind)?;
+            let flags =
+                if *recursive { MountFlags::BIND | MountFlags::REC } else { MountFlags::BIND };
+            let place = fd_path(target.as_fd());
+            Ok(rustix::mount::mount(&**path, place.as_c_str(), c"", flags, None::<&CStr>)?)
+        }
         Source::Tree { path, recursive } => {
             let tree = clone_tree(CWD, path, *recursive).at(At::Source)?;
             attach_tree(root, step, tree.as_fd())
@@ -113,8 +120,7 @@ pub(super) fn mount(root: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault>
                 }
                 other => other?,
             }
-            if step.attr.is_empty() && step.recursive_attr.is_empty() && step.propagation.is_empty()
-            {
+            if step.is_plain() {
                 return Ok(());
             }
             let mounted = beneath::open(root, &step.target, OFlags::PATH).at(At::Target)?;
@@ -198,6 +204,22 @@ fn bind_device(dir: BorrowedFd<'_>, node: &Node, source: &CStr) -> Result<(), Fa
     let tree = clone_tree(CWD, source, false).at(At::Source)?;
     let place = beneath::open_or_make(dir, &node.name, Kind::File)?;
     attach(tree.as_fd(), place.as_fd())
+}
+
+/// Makes directories in `dir`; one that is there already stays.
+pub(super) fn make_directories(
+    root: BorrowedFd<'_>,
+    dir: &CStr,
+    names: &[std::ffi::CString],
+) -> Result<(), Fault> {
+    let dir = beneath::open(root, dir, OFlags::PATH).at(At::Target)?;
+    for name in names {
+        match rustix::fs::mkdirat(&dir, &**name, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => {}
+            other => other.at(At::Make)?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes symlinks; one that is there already stays.

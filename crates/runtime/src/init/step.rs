@@ -67,6 +67,8 @@ pub(crate) enum Step {
     Links(Vec<Link>),
     /// Make the working directory if it is not there.
     MakeDirectory { path: CString },
+    /// Make empty directories in one that is there.
+    MakeDirectories { dir: CString, names: Vec<CString> },
     /// Cover a path with `/dev/null` or an empty directory; a path that is not there is left out.
     Mask { paths: Vec<CString>, label: Option<CString> },
     /// Make paths read-only; those that are not there are left out.
@@ -205,6 +207,11 @@ impl MountStep {
             copy_up: false,
         }
     }
+
+    /// Whether nothing is to be changed on the mount once it is there.
+    pub(super) fn is_plain(&self) -> bool {
+        self.attr.is_empty() && self.recursive_attr.is_empty() && self.propagation.is_empty()
+    }
 }
 
 fn attributes(f: &mut fmt::Formatter<'_>, word: &str, attr: &MountAttr) -> fmt::Result {
@@ -317,6 +324,10 @@ impl fmt::Display for Step {
                     .try_for_each(|link| write!(f, " /{}/{}", lossy(&link.dir), lossy(&link.name)))
             }
             Self::MakeDirectory { path } => write!(f, "make directory /{}", lossy(path)),
+            Self::MakeDirectories { dir, names } => {
+                write!(f, "make directories in /{}:", lossy(dir))?;
+                names.iter().try_for_each(|name| write!(f, " {}", lossy(name)))
+            }
             Self::Mask { paths, .. } => joined(f, "mask", paths),
             Self::ReadOnly { paths } => joined(f, "make read-only", paths),
             Self::Terminal { .. } => write!(f, "open a terminal"),

@@ -252,44 +252,43 @@ fn cgroup(plan: &mut MountPlan, mount: &Mount, options: &MountOptions, facts: &M
     let directory = Source::FileSystem {
         kind: c_string("tmpfs"),
         source: c_string("tmpfs"),
-        flags: MountFlags::from_bits_retain((flags & !ms::RDONLY) as u32),
+        flags: MountFlags::empty(),
         data: data("mode=755", "tmpfs", facts.label),
         fallback: None,
     };
     let mut step = MountStep::new(c_string(target.as_str()), Kind::Directory, directory);
     finish(&mut step, options);
     plan.now.push(Step::Mount(step));
-    let mut links = Vec::new();
+    plan.now.push(Step::MakeDirectories {
+        dir: c_string(target.as_str()),
+        names: facts.cgroups.iter().map(|one| c_string(one.name.as_str())).collect(),
+    });
     for hierarchy in facts.cgroups {
         let kind = if hierarchy.v2 { "cgroup2" } else { "cgroup" };
         let below = format!("{target}/{}", hierarchy.name);
-        plan.now.push(cgroup_mount(
-            &below,
-            flags,
-            kind,
-            &hierarchy.options,
-            &hierarchy.place,
-            facts,
-        ));
-        for alias in &hierarchy.aliases {
-            links.push(Link {
-                target: c_string(hierarchy.name.as_str()),
-                dir: c_string(target.as_str()),
-                name: c_string(alias.as_str()),
-                replace: false,
-            });
-        }
+        let (data, place) = (&hierarchy.options, &hierarchy.place);
+        plan.now.push(cgroup_mount(&below, 0, kind, data, place, facts));
     }
+    let links = cgroup_links(facts.cgroups, &target);
     if !links.is_empty() {
         plan.now.push(Step::Links(links));
     }
-    if flags & ms::RDONLY != 0 {
-        plan.now.push(Step::Remount {
-            target: c_string(target),
-            attr: MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() },
-            recursive: false,
-        });
-    }
+    // One change for all of them: nobody else can see these mounts yet.
+    let attr = attributes(&MountOptions { flags, ..MountOptions::default() });
+    plan.now.push(Step::Remount { target: c_string(target), attr, recursive: true });
+}
+
+/// The other names of hierarchies that hold several controllers.
+fn cgroup_links(cgroups: &[CgroupMount], target: &str) -> Vec<Link> {
+    let aliases = cgroups.iter().flat_map(|one| one.aliases.iter().map(move |alias| (one, alias)));
+    aliases
+        .map(|(hierarchy, alias)| Link {
+            target: c_string(hierarchy.name.as_str()),
+            dir: c_string(target),
+            name: c_string(alias.as_str()),
+            replace: false,
+        })
+        .collect()
 }
 
 fn cgroup_mount(

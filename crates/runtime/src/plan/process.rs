@@ -177,7 +177,8 @@ pub(crate) fn limits(words: &[RlimitWords]) -> Result<Limits, Error> {
             true => u64::MAX,
             false => rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX),
         };
-        if resource == Resource::Nofile {
+        // Up to the kernel's own default nobody needs to ask.
+        if resource == Resource::Nofile && word.hard > NR_OPEN_DEFAULT {
             most = most.min(open_files_max());
         }
         if word.hard > most {
@@ -209,9 +210,12 @@ fn may_raise_limits() -> bool {
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE))
 }
 
+/// What `fs.nr_open` is unless somebody has changed it; nobody has a reason to lower it.
+const NR_OPEN_DEFAULT: u64 = 1 << 20;
+
 fn open_files_max() -> u64 {
     let text = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
-    text.trim().parse().unwrap_or(1 << 20)
+    text.trim().parse().unwrap_or(NR_OPEN_DEFAULT)
 }
 
 fn scheduling(process: &Process, steps: &mut Vec<Step>) -> Result<(), Error> {
