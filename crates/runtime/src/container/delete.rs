@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use dhow_spec::runtime::Status;
-use dhow_sys::Namespaces;
 use rustix::process::Signal;
 
 use super::{Container, ContainerId, StateRoot, points, rdt};
@@ -69,8 +68,7 @@ impl Container {
         let mut failures = Vec::new();
         if let Some(cgroup) = self.cgroup() {
             // A PID namespace ends its processes with its first one; without one they may live on.
-            let outlived = !points::namespaces(&self.spec).contains(Namespaces::PID);
-            if outlived && !cgroup.pids(true).unwrap_or_default().is_empty() {
+            if !self.has_pid_namespace() && !cgroup.pids(true).unwrap_or_default().is_empty() {
                 failures.extend(cgroup.kill().err().map(Error::from));
             }
             failures.extend(cgroup.remove().err().map(Error::from));

@@ -22,7 +22,8 @@ mod time;
 use std::path::Path;
 
 use dhow_spec::runtime::{Resources, Spec, State, Status, VERSION};
-use rustix::process::Pid;
+use dhow_sys::Namespaces;
+use rustix::process::{Pid, Signal};
 
 use crate::cgroup::{Cgroup, Stats};
 use crate::error::Error;
@@ -34,6 +35,8 @@ pub use delete::delete_damaged;
 pub use exec::{ExecFlags, ExecOptions, ExecProcess};
 pub use id::ContainerId;
 pub use state::StateRoot;
+
+const KILL: i32 = Signal::KILL.as_raw();
 
 /// A container on record.
 #[derive(Debug)]
@@ -139,6 +142,10 @@ impl Container {
             }
             _ => Err(self.wrong("kill", status)),
         }
+    }
+
+    fn has_pid_namespace(&self) -> bool {
+        points::namespaces(&self.spec).contains(Namespaces::PID)
     }
 
     fn kill_all(&self, signal: i32) -> Result<(), Error> {

@@ -364,7 +364,9 @@ impl fmt::Display for Step {
                 sets.inheritable.bits()
             ),
             Self::NoNewPrivileges => write!(f, "set no_new_privs"),
-            Self::WorkingDirectory { path, .. } => write!(f, "chdir to cwd ({:?})", lossy(path)),
+            Self::WorkingDirectory { path, .. } => {
+                write!(f, "chdir to cwd ({:?}) set in config.json failed", lossy(path))
+            }
             Self::Find(program) => write!(f, "exec: {:?}", program.name),
             Self::AwaitStart { .. } => write!(f, "wait for start"),
             Self::Seccomp { filter, .. } => {
