@@ -138,7 +138,16 @@ impl Container {
         let status = self.status()?;
         match (self.record.process, status) {
             (Some(process), Status::Created | Status::Running | Status::Paused) => {
-                process.signal(signal).map_err(Error::call("signal the container's first process"))
+                process
+                    .signal(signal)
+                    .map_err(Error::call("signal the container's first process"))?;
+                // Where no PID namespace ends the others with the first one, killing means all of them.
+                match self.cgroup() {
+                    Some(cgroup) if signal == KILL && !self.has_pid_namespace() => {
+                        Ok(cgroup.kill()?)
+                    }
+                    _ => Ok(()),
+                }
             }
             _ => Err(self.wrong("kill", status)),
         }
