@@ -9,6 +9,8 @@ mod mounts;
 mod namespaces;
 mod process;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
