@@ -2,8 +2,9 @@
 //!
 //! A rule here has no argument twice (the profile's rule is split, as runc does), and its
 //! comparisons are sorted by argument. Which of several rules for one call wins is decided here
-//! too, as libseccomp decides it: a rule without comparisons before any with, whatever the
-//! profile's order, and of the others the narrower first. Absent: calls and numbers.
+//! too, as libseccomp decides it, whatever the profile's order: a rule before those that ask for the
+//! same and more, so one without comparisons before all others; besides, the narrower comparison
+//! before the wider. Absent: calls and numbers.
 
 use super::SeccompError;
 use super::machine::Machine;
@@ -154,17 +155,17 @@ impl Rule {
         !self.conditions.iter().any(|condition| condition.says_something(machine))
     }
 
-    /// Which of two rules for one call is asked first. Of rules that begin alike the longer is.
+    /// Which of two rules for one call is asked first. Of rules that begin alike the shorter is.
     pub(super) fn precedence(&self, other: &Self, machine: Machine) -> Ordering {
         let mut others = other.conditions.iter().filter(|c| c.says_something(machine));
         for condition in self.conditions.iter().filter(|c| c.says_something(machine)) {
-            let Some(other) = others.next() else { return Ordering::Less };
+            let Some(other) = others.next() else { return Ordering::Greater };
             match condition.precedence(other, machine) {
                 Ordering::Equal => {}
                 decided => return decided,
             }
         }
-        others.next().map_or(Ordering::Equal, |_| Ordering::Greater)
+        others.next().map_or(Ordering::Equal, |_| Ordering::Less)
     }
 }
 
@@ -238,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn narrower_rules_come_first() {
+    fn rules_are_asked_in_libseccomp_s_order() {
         let machine = Machine::new(SeccompArch::X86_64);
         let equal = |index, value| arg(index, SeccompOperator::Equal, value, 0);
         let order = [
             vec![equal(1, 0)],
-            vec![equal(0, 9), equal(2, 0)],
             vec![equal(0, 9)],
+            vec![equal(0, 9), equal(2, 0)],
             vec![equal(0, 5)],
             vec![arg(0, SeccompOperator::Less, 3, 0)],
             vec![arg(0, SeccompOperator::LessOrEqual, 3, 0)],

@@ -1,10 +1,12 @@
-//! Compiled profiles against the oracle: every number, and arguments around every value compared.
+//! Compiled profiles against the oracle, for every number and for arguments around every value
+//! compared, and against the kernel.
 
-use super::compile;
 use super::oracle::{Call, Reader, run};
+use super::{NATIVE_ARCH, compile};
 use dhow_spec::runtime::{
     Seccomp, SeccompAction, SeccompArch, SeccompArg, SeccompOperator, SeccompRule, Spec,
 };
+use dhow_sys::load_seccomp;
 use std::path::Path;
 
 /// Numbers that no table has, at the edges of everything.
@@ -223,6 +225,40 @@ fn an_engine_s_profile() {
     let length = |seccomp| compile(seccomp, SeccompArch::X86_64).unwrap().program.len();
     assert!(length(&one) <= 200, "{}", length(&one));
     assert!(length(&seccomp) <= 600, "{}", length(&seccomp));
+}
+
+/// Loads a profile in a thread of its own and does something there.
+fn behind<T: Send>(seccomp: &Seccomp, body: impl FnOnce() -> T + Send) -> T {
+    let filter = compile(seccomp, NATIVE_ARCH).unwrap();
+    std::thread::scope(|scope| {
+        let run = || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            assert!(load_seccomp(&filter.program, filter.flags).unwrap().is_none());
+            body()
+        };
+        scope.spawn(run).join().unwrap()
+    })
+}
+
+#[test]
+fn the_kernel_compares_both_halves() {
+    let beyond =
+        SeccompArg { index: 1, value: 1 << 32, value_two: 0, op: SeccompOperator::Greater };
+    let rules = vec![rule(&["ftruncate"], SeccompAction::Errno, vec![beyond])];
+    let file = rustix::fs::memfd_create("sparse", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let [at, above] = behind(&profile(SeccompAction::Allow, &[], rules), || {
+        [1 << 32, (1 << 32) + 1].map(|length| rustix::fs::ftruncate(&file, length))
+    });
+    assert_eq!((at, above), (Ok(()), Err(rustix::io::Errno::PERM)));
+}
+
+#[test]
+fn the_kernel_takes_an_engine_s_profile() {
+    let json = include_str!("../../../spec/tests/data/engine-config.json");
+    let seccomp = Spec::parse(json.as_bytes()).unwrap().linux.unwrap().seccomp.unwrap();
+    // Reading /proc is allowed, and says that there is a filter now.
+    let status = behind(&seccomp, || std::fs::read_to_string("/proc/thread-self/status").unwrap());
+    assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
 }
 
 /// Docker's own format, whose rules have conditions, for all that its default profile can become.
