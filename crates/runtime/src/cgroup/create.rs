@@ -10,7 +10,7 @@ use super::controller::{Controller, Controllers};
 use super::error::CgroupError;
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::node::{Node, read_text, write_file};
-use super::remove::remove_directory;
+use super::remove::remove_directories;
 
 /// Directories made so far, deepest last; removed on drop unless kept.
 #[derive(Debug, Default)]
@@ -29,10 +29,9 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        for dir in self.0.iter().rev() {
-            // The error that led here is the one to tell.
-            let _ = remove_directory(dir);
-        }
+        let dirs: Vec<&Path> = self.0.iter().rev().map(PathBuf::as_path).collect();
+        // The error that led here is the one to tell.
+        let _ = remove_directories(&dirs);
     }
 }
 

@@ -104,6 +104,9 @@ impl Cgroup {
 
     fn entry_at(&self, path: impl Fn(&Node) -> PathBuf) -> Result<Entry, CgroupError> {
         let mut entry = Entry { v2_dir: None, v1_tasks: Vec::with_capacity(self.nodes.len()) };
+        if self.waits_for_process() {
+            return Ok(entry);
+        }
         for node in &self.nodes {
             let path = path(node);
             match node.version {
@@ -116,10 +119,24 @@ impl Cgroup {
         Ok(entry)
     }
 
-    /// Moves a process with all its threads in, from outside.
-    pub(crate) fn attach(&self, pid: Pid) -> Result<(), CgroupError> {
+    /// Whether the cgroup comes into being only when a process is attached; until then it has no entry.
+    ///
+    /// The process has to wait meanwhile, and to make its cgroup namespace afterwards.
+    pub(crate) fn waits_for_process(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Moves a process with all its threads in, from outside; makes the cgroup that waits for one.
+    pub(crate) fn attach(&mut self, pid: Pid) -> Result<(), CgroupError> {
+        if self.pending.is_some() {
+            return self.start_scope(pid);
+        }
         let text = pid.as_raw_nonzero().to_string();
-        self.nodes.iter().try_for_each(|node| node.write("cgroup.procs", &text))
+        let moved = self.nodes.iter().try_for_each(|node| node.write("cgroup.procs", &text));
+        match (&self.unit, moved) {
+            (Some(unit), Err(error)) if error.is_denied() => unit.attach(pid),
+            (_, moved) => moved,
+        }
     }
 
     /// Hands the version 2 cgroup to a user, who may then make cgroups in it and move processes about; its
@@ -233,14 +250,17 @@ mod tests {
     #[test]
     fn a_child_is_born_in_version_2_and_beside_the_first_process() {
         let Some(place) = TestPlace::new() else { return };
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
-        let Some(node) = cgroup.unified() else { return cgroup.remove().unwrap() };
+        let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        if cgroup.unified().is_none() {
+            return cgroup.remove().unwrap();
+        }
         let CgroupPath::Absolute(path) = &place.path else { unreachable!() };
         let own = format!("/{}", path.display());
         assert!(is_born_at(&cgroup.entry().unwrap(), &own));
         let first = Sleeper::new();
         cgroup.attach(first.pid()).unwrap();
         assert!(is_born_at(&cgroup.entry_beside(first.pid()).unwrap(), &own));
+        let node = cgroup.unified().unwrap();
         rustix::fs::mkdir(node.file("in"), rustix::fs::Mode::RWXU).unwrap();
         let pid = first.pid().as_raw_nonzero().to_string();
         node.write("in/cgroup.procs", &pid).unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::controller::Controller;
+use super::systemd::BusError;
 
 /// Why a container's cgroup could not be made, limited, read or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(crate) enum CgroupError {
     DeviceProgram { dir: PathBuf, errno: Errno },
     /// A directory or file could not be handed to the container's user.
     Give { file: PathBuf, errno: Errno },
+    /// systemd did not do its part.
+    Systemd(BusError),
     /// The container uses more memory than it would be allowed.
     MemoryInUse { limit: i64, usage: u64, peak: u64 },
     /// The limit on memory and swap together is below the one on memory alone.
@@ -185,6 +188,7 @@ impl fmt::Display for CgroupError {
             CgroupError::Give { file, errno } => {
                 write!(f, "change owner of {}: {}", file.display(), Words(*errno))
             }
+            CgroupError::Systemd(error) => error.fmt(f),
             CgroupError::MemoryInUse { limit, usage, peak } => write!(
                 f,
                 "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"
@@ -207,6 +211,12 @@ impl fmt::Display for CgroupError {
 }
 
 impl std::error::Error for CgroupError {}
+
+impl From<BusError> for CgroupError {
+    fn from(error: BusError) -> CgroupError {
+        CgroupError::Systemd(error)
+    }
+}
 
 impl fmt::Display for PathFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,7 +244,7 @@ fn write_several(f: &mut fmt::Formatter<'_>, errors: &[CgroupError]) -> fmt::Res
 }
 
 /// An errno in the C library's words, in lower case and without its number.
-struct Words(Errno);
+pub(super) struct Words(pub(super) Errno);
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

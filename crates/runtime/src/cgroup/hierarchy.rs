@@ -42,7 +42,7 @@ pub(crate) struct Hierarchy {
 }
 
 /// Every hierarchy that this process can reach.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hierarchies {
     list: Vec<Hierarchy>,
     /// `/proc/self/cgroup`, read when the first relative path asks for it.

@@ -22,11 +22,13 @@ mod processes;
 mod record;
 mod remove;
 mod resources;
+mod scope;
 mod stats;
+mod systemd;
 #[cfg(test)]
 mod testing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::Resources;
 use rustix::io::Errno;
@@ -44,6 +46,7 @@ pub(crate) use oom::{OomEvent, OomWatch};
 pub(crate) use path::{CgroupPath, Manager};
 pub(crate) use record::CgroupRecord;
 pub(crate) use stats::Stats;
+use systemd::{Pending, Unit};
 
 /// A container's cgroup: one directory in each hierarchy that it is in.
 #[derive(Debug)]
@@ -52,6 +55,10 @@ pub(crate) struct Cgroup {
     nodes: Vec<Node>,
     /// Hierarchies that it had to do without.
     absent: Vec<Absent>,
+    /// The systemd unit whose cgroup it is.
+    unit: Option<Unit>,
+    /// What is left to do once there is a process: systemd makes no scope without one.
+    pending: Option<Box<Pending>>,
 }
 
 /// A hierarchy in which this user may make no cgroup.
@@ -72,8 +79,12 @@ impl Cgroup {
         path: &CgroupPath,
         resources: Option<&Resources>,
     ) -> Result<Cgroup, CgroupError> {
+        if let CgroupPath::Scope(scope) = path {
+            return Cgroup::plan_scope(hierarchies, scope, resources);
+        }
         let mut made = Made::default();
-        let mut cgroup = Cgroup { nodes: Vec::new(), absent: Vec::new() };
+        let mut cgroup =
+            Cgroup { nodes: Vec::new(), absent: Vec::new(), unit: None, pending: None };
         for hierarchy in hierarchies.iter() {
             let Some(dir) = path.directory(hierarchies, hierarchy)? else { continue };
             match create::make_node(hierarchies, hierarchy, dir.clone(), &mut made) {
@@ -110,11 +121,14 @@ impl Cgroup {
                 nodes.push(Node::new(hierarchy.version, hierarchy.keys(), dir));
             }
         }
-        Ok(Cgroup { nodes, absent: Vec::new() })
+        Ok(Cgroup { nodes, absent: Vec::new(), unit: None, pending: None })
     }
 
     /// Changes the limits that `resources` has, and no others; device rules as a whole, if there are any.
     pub(crate) fn update(&self, resources: &Resources) -> Result<(), CgroupError> {
+        if let Some(unit) = &self.unit {
+            unit.update(self.controllers_on_v1()?, resources)?;
+        }
         self.limit(resources)?;
         match &resources.devices[..] {
             [] => Ok(()),
@@ -122,12 +136,15 @@ impl Cgroup {
         }
     }
 
-    /// Removes every directory with all below it; one that is gone is no error, and one that stays does
-    /// not keep the others.
+    /// Removes every directory with all below it, and stops the unit; what is gone is no error, and what
+    /// stays does not keep the rest.
+    ///
+    /// Processes should have been killed before: systemd gives those of a unit 90 seconds to go by themselves.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
-        let failed =
-            self.nodes.iter().filter_map(|node| remove::remove_directory(&node.path).err());
-        CgroupError::collect(failed.collect())
+        let stopped = self.unit.as_ref().map_or(Ok(()), Unit::stop);
+        let dirs: Vec<&Path> = self.nodes.iter().map(|node| node.path.as_path()).collect();
+        let stayed = remove::remove_directories(&dirs);
+        CgroupError::collect(stopped.err().into_iter().chain(stayed).collect())
     }
 
     /// The directory in the unified hierarchy.
@@ -210,7 +227,7 @@ mod tests {
     fn a_cgroup_is_made_entered_listed_killed_and_removed_in_every_hierarchy() {
         let Some(place) = TestPlace::new() else { return };
         let intended = Cgroup::intended(&place.hierarchies, &place.path).unwrap();
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         assert_eq!(cgroup.record(), intended);
         let sleeper = Sleeper::new();
         cgroup.attach(sleeper.pid()).unwrap();
@@ -256,7 +273,7 @@ mod tests {
     #[test]
     fn a_frozen_cgroup_stands_still_and_is_killed_all_the_same() {
         let Some(place) = TestPlace::new() else { return };
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         let mut sleeper = Sleeper::new();
         cgroup.attach(sleeper.pid()).unwrap();
         assert!(!cgroup.is_frozen().unwrap());
@@ -273,7 +290,7 @@ mod tests {
     #[test]
     fn a_cgroup_in_use_or_frozen_is_refused_and_left_as_it_was() {
         let Some(place) = TestPlace::new() else { return };
-        let first = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        let mut first = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
         first.freeze().unwrap();
         let frozen = Cgroup::create(&place.hierarchies, &place.path, None).unwrap_err();
         assert!(matches!(frozen, CgroupError::Frozen { .. }), "{frozen}");

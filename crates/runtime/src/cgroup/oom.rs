@@ -150,7 +150,7 @@ mod tests {
             br#"{"memory": {"limit": 16777216, "swap": 16777216}}"#,
         )
         .unwrap();
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap();
+        let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap();
         let mut watch = cgroup.watch_oom().unwrap();
         assert_eq!(watch.take().unwrap(), OomEvent::Nothing);
         let mut hungry =

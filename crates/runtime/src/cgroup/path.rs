@@ -4,10 +4,12 @@
 //! nobody's to have. An absolute path stands below each hierarchy's mount point, a relative one (and the
 //! default, the container's id) near the runtime's own cgroup.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{CgroupError, PathFault};
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
+use super::systemd::{Bus, Property, of_annotations};
 
 /// Who makes the cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(crate) enum Manager {
 }
 
 /// A container's place among the cgroups, before it is looked up in any hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum CgroupPath {
     /// Below the mount point of every hierarchy.
     Absolute(PathBuf),
@@ -38,12 +40,22 @@ pub(crate) enum CgroupPath {
 }
 
 /// What a systemd cgroup path names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scope {
     /// The slice, or nothing for the manager's default (`system.slice`, `user.slice`).
-    pub(crate) slice: Option<String>,
+    pub(super) slice: Option<String>,
     /// The unit, with its suffix.
-    pub(crate) unit: String,
+    pub(super) unit: String,
+    /// What annotations want of it besides.
+    pub(super) properties: Vec<Property>,
+    /// The manager, if it is not the one that this process belongs to.
+    pub(super) bus: Option<Bus>,
+}
+
+impl Scope {
+    fn new(slice: Option<String>, unit: String) -> Scope {
+        Scope { slice, unit, properties: Vec::new(), bus: None }
+    }
 }
 
 impl CgroupPath {
@@ -69,6 +81,17 @@ impl CgroupPath {
             Some(text) if text.starts_with('/') => CgroupPath::Absolute(path),
             _ => CgroupPath::Relative { path, asked: text.is_some() },
         })
+    }
+
+    /// Takes what annotations (`org.systemd.property.<Name>`) want of a scope; means nothing elsewhere.
+    pub(crate) fn with_annotations(
+        mut self,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<CgroupPath, CgroupError> {
+        if let CgroupPath::Scope(scope) = &mut self {
+            scope.properties = of_annotations(annotations)?;
+        }
+        Ok(self)
     }
 
     /// Whether the configuration, not this program, chose the place.
@@ -116,7 +139,7 @@ pub(super) fn clean(text: &str) -> PathBuf {
 /// `slice:prefix:name`; a name that ends in `.slice` is refused by systemd's own rules later.
 fn parse_scope(text: Option<&str>, id: &str) -> Result<Scope, PathFault> {
     let Some(text) = text else {
-        return Ok(Scope { slice: None, unit: format!("dhow-{id}.scope") });
+        return Ok(Scope::new(None, format!("dhow-{id}.scope")));
     };
     let parts: Vec<&str> = text.split(':').collect();
     let [slice, prefix, name] = parts[..] else { return Err(PathFault::NotATriple) };
@@ -131,7 +154,7 @@ fn parse_scope(text: Option<&str>, id: &str) -> Result<Scope, PathFault> {
         "" => format!("{name}.scope"),
         prefix => format!("{prefix}-{name}.scope"),
     };
-    Ok(Scope { slice, unit })
+    Ok(Scope::new(slice, unit))
 }
 
 /// Where systemd keeps a slice: each dash is a level, so `a-b.slice` is `a.slice/a-b.slice`.
@@ -160,7 +183,7 @@ mod tests {
     }
 
     fn scope(slice: Option<&str>, unit: &str) -> Result<CgroupPath, String> {
-        Ok(CgroupPath::Scope(Scope { slice: slice.map(str::to_owned), unit: unit.to_owned() }))
+        Ok(CgroupPath::Scope(Scope::new(slice.map(str::to_owned), unit.to_owned())))
     }
 
     #[test]

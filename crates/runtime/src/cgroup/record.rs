@@ -10,14 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Cgroup;
 use super::error::CgroupError;
-use super::hierarchy::{Hierarchies, Version};
+use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::node::Node;
 use super::path::CgroupPath;
+use super::systemd::Unit;
 
 /// One cgroup: where it is, or where it is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CgroupRecord {
     paths: BTreeMap<String, PathBuf>,
+    /// The systemd unit that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
 }
 
 impl Cgroup {
@@ -27,12 +31,24 @@ impl Cgroup {
         path: &CgroupPath,
     ) -> Result<CgroupRecord, CgroupError> {
         let mut paths = BTreeMap::new();
-        for hierarchy in hierarchies.iter() {
-            if let Some(dir) = path.directory(hierarchies, hierarchy)? {
-                paths.extend(hierarchy.keys().into_iter().map(|key| (key, dir.clone())));
+        let mut add = |hierarchy: &Hierarchy, dir: PathBuf| {
+            paths.extend(hierarchy.keys().into_iter().map(|key| (key, dir.clone())));
+        };
+        let CgroupPath::Scope(scope) = path else {
+            for hierarchy in hierarchies.iter() {
+                if let Some(dir) = path.directory(hierarchies, hierarchy)? {
+                    add(hierarchy, dir);
+                }
             }
+            return Ok(CgroupRecord { paths, unit: None });
+        };
+        let unit = Unit::of(scope)?;
+        // A user's manager has to be asked where its scopes are; to stop one, its name is enough.
+        if unit.is_of_host() {
+            let place = unit.place(scope)?;
+            hierarchies.iter().for_each(|one| add(one, one.mount.join(&place)));
         }
-        Ok(CgroupRecord { paths })
+        Ok(CgroupRecord { paths, unit: Some(unit) })
     }
 
     /// The record from which `from_record` makes the same cgroup again.
@@ -41,7 +57,7 @@ impl Cgroup {
             .nodes
             .iter()
             .flat_map(|node| node.keys.iter().map(|key| (key.clone(), node.path.clone())));
-        CgroupRecord { paths: pairs.collect() }
+        CgroupRecord { paths: pairs.collect(), unit: self.unit.clone() }
     }
 
     /// The cgroup of a record. Whether its directories still exist, the first use tells.
@@ -55,7 +71,12 @@ impl Cgroup {
         }
         let version = |keys: &[String]| if keys == [""] { Version::V2 } else { Version::V1 };
         let nodes = nodes.into_iter().map(|(path, keys)| Node::new(version(&keys), keys, path));
-        Cgroup { nodes: nodes.collect(), absent: Vec::new() }
+        Cgroup {
+            nodes: nodes.collect(),
+            absent: Vec::new(),
+            unit: record.unit.clone(),
+            pending: None,
+        }
     }
 }
 

@@ -14,30 +14,48 @@ use super::node::children;
 /// Waits between tries: 1, 2, 4 … ms, about one second in all.
 const TRIES: u32 = 10;
 
-/// Removes `dir` and every cgroup below it; one that is gone already is no error.
-pub(super) fn remove_directory(dir: &Path) -> Result<(), CgroupError> {
-    for attempt in 0..TRIES {
-        match rustix::fs::rmdir(dir) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            // Children may be why; it also is what the kernel says of processes.
-            Err(Errno::BUSY | Errno::NOTEMPTY) => remove_children(dir),
-            Err(errno) => return Err(CgroupError::Remove { dir: dir.to_owned(), errno }),
+/// Removes every one of `dirs`, in order, with all below it; one that is gone already is no error.
+///
+/// All are tried before any is waited for, so that several that stay cost no more time than one.
+pub(super) fn remove_directories(dirs: &[&Path]) -> Vec<CgroupError> {
+    let mut errors = Vec::new();
+    let mut left: Vec<&Path> = dirs.to_vec();
+    for attempt in 0..=TRIES {
+        left.retain(|dir| match remove_tree(dir) {
+            Ok(()) => false,
+            Err(Errno::BUSY | Errno::NOTEMPTY) => true,
+            Err(errno) => {
+                errors.push(CgroupError::Remove { dir: dir.to_path_buf(), errno });
+                false
+            }
+        });
+        if left.is_empty() {
+            return errors;
         }
-        if rustix::fs::rmdir(dir).is_ok() {
-            return Ok(());
+        if attempt < TRIES {
+            std::thread::sleep(Duration::from_millis(1 << attempt));
         }
-        std::thread::sleep(Duration::from_millis(1 << attempt));
     }
-    Err(CgroupError::Remove { dir: dir.to_owned(), errno: Errno::BUSY })
+    let busy = |dir: &Path| CgroupError::Remove { dir: dir.to_owned(), errno: Errno::BUSY };
+    errors.extend(left.into_iter().map(busy));
+    errors
 }
 
-/// One pass, deepest first; what stays is told by the parent's own removal, which fails with it.
-fn remove_children(dir: &Path) {
-    for child in children(dir).unwrap_or_default() {
-        if rustix::fs::rmdir(&child).is_err() {
-            remove_children(&child);
-            let _ = rustix::fs::rmdir(&child);
+/// One try. Children may be why the kernel says "busy"; it also is what it says of processes.
+fn remove_tree(dir: &Path) -> Result<(), Errno> {
+    match rustix::fs::rmdir(dir) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::BUSY | Errno::NOTEMPTY) => {
+            for child in children(dir).unwrap_or_default() {
+                // What stays keeps the parent, whose error is the one to tell.
+                let _ = remove_tree(&child);
+            }
+            match rustix::fs::rmdir(dir) {
+                Err(Errno::NOENT) => Ok(()),
+                done => done,
+            }
         }
+        done => done,
     }
 }
 
@@ -52,8 +70,18 @@ mod tests {
         let top = dir.path().join("c1");
         std::fs::create_dir_all(top.join("a/b/c")).unwrap();
         std::fs::create_dir_all(top.join("d")).unwrap();
-        remove_directory(&top).unwrap();
+        assert_eq!(remove_directories(&[&top]), []);
         assert!(!top.exists());
-        remove_directory(&top).unwrap();
+        assert_eq!(remove_directories(&[&top, &top]), []);
+    }
+
+    #[test]
+    fn what_stays_keeps_nothing_else_and_is_told_by_name() {
+        let dir = ScratchDir::new(&[("stays/file", "")]);
+        let (stays, goes) = (dir.path().join("stays"), dir.path().join("goes"));
+        std::fs::create_dir(&goes).unwrap();
+        let wanted = CgroupError::Remove { dir: stays.clone(), errno: Errno::BUSY };
+        assert_eq!(remove_directories(&[&stays, &goes]), [wanted]);
+        assert!(!goes.exists());
     }
 }

@@ -52,7 +52,7 @@ impl Drop for ScratchDir {
 pub(super) fn scratch_cgroup(dir: &ScratchDir, key: &str) -> Cgroup {
     let version = if key.is_empty() { Version::V2 } else { Version::V1 };
     let node = Node::new(version, vec![key.to_owned()], dir.path().to_owned());
-    Cgroup { nodes: vec![node], absent: Vec::new() }
+    Cgroup { nodes: vec![node], absent: Vec::new(), unit: None, pending: None }
 }
 
 /// A place of the test's own in every hierarchy of this host.
@@ -72,6 +72,22 @@ impl TestPlace {
         }
         let hierarchies = Hierarchies::discover().unwrap();
         Some(TestPlace { hierarchies, path: CgroupPath::Absolute(unique_name().into()) })
+    }
+
+    /// As `new`, with a slice's name.
+    pub(super) fn in_slice() -> Option<TestPlace> {
+        let mut place = TestPlace::new()?;
+        // A dash would make a slice within a slice, which is nobody's own.
+        let name = unique_name().replace('-', "x");
+        place.path = CgroupPath::Absolute(format!("{name}.slice").into());
+        Some(place)
+    }
+
+    pub(super) fn slice(&self) -> String {
+        match &self.path {
+            CgroupPath::Absolute(path) => path.display().to_string(),
+            other => panic!("{other:?} is no slice"),
+        }
     }
 
     pub(super) fn directories(&self) -> Vec<PathBuf> {

@@ -114,10 +114,42 @@ impl DeviceList {
         changes
     }
 
+    /// The exceptions as `DeviceAllow=` takes them, which knows single nodes, all nodes of a driver (by the
+    /// names of `/proc/devices`) and all of a kind; what is neither is left out.
+    pub(super) fn for_systemd(&self, drivers: &str) -> Vec<(String, String)> {
+        let name = |(kind, major, minor): Key| {
+            let word = match kind {
+                Kind::Block => "block",
+                Kind::Char => "char",
+            };
+            match (major, minor) {
+                (Some(major), Some(minor)) => Some(format!("/dev/{word}/{major}:{minor}")),
+                (Some(major), None) => Some(format!("{word}-{}", driver(drivers, kind, major)?)),
+                (None, None) => Some(format!("{word}-*")),
+                (None, Some(_)) => None,
+            }
+        };
+        let entries = self.exceptions.iter();
+        entries.filter_map(|(key, access)| Some((name(*key)?, access.letters()))).collect()
+    }
+
     /// Whether `change` gives something that this list gives too.
     pub(super) fn shares(&self, change: &Change) -> bool {
         self.exceptions.iter().any(|(key, access)| line(*key, *access) == change.line)
     }
+}
+
+/// The name that `/proc/devices` has for a major number.
+fn driver(text: &str, kind: Kind, major: u32) -> Option<&str> {
+    let (characters, blocks) = text.split_once("Block devices:").unwrap_or((text, ""));
+    let part = match kind {
+        Kind::Block => blocks,
+        Kind::Char => characters,
+    };
+    part.lines().find_map(|line| {
+        let (number, name) = line.trim_start().split_once(' ')?;
+        (number.parse() == Ok(major)).then_some(name.trim())
+    })
 }
 
 /// What `left` has more than `right`.
@@ -219,6 +251,22 @@ mod tests {
             changes(&all, &old),
             ["deny a", "allow b *:* m", "allow c 1:3 rwm", "allow c 1:5 rwm"]
         );
+    }
+
+    #[test]
+    fn systemd_knows_nodes_drivers_and_kinds() {
+        let drivers = "Character devices:\n  1 mem\n136 pts\n\nBlock devices:\n  1 ramdisk\n";
+        let text = "c 1:3 rw\nc 136:* rwm\nb 1:* r\nb *:* m\nc *:7 r\nc 99:* r\n";
+        let mut found = DeviceList::parse(text).unwrap().for_systemd(drivers);
+        found.sort();
+        let pair = |node: &str, letters: &str| (node.to_owned(), letters.to_owned());
+        let wanted = [
+            pair("/dev/char/1:3", "rw"),
+            pair("block-*", "m"),
+            pair("block-ramdisk", "r"),
+            pair("char-pts", "rwm"),
+        ];
+        assert_eq!(found, wanted);
     }
 
     #[test]

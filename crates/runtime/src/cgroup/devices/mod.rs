@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::controller::Controller;
 use super::error::CgroupError;
-use super::node::{Node, open};
+use super::node::{Node, open, read_text};
 use super::{Cgroup, is_host_root};
 use list::{Change, DeviceList};
 use rules::Rule;
@@ -48,6 +48,26 @@ impl Cgroup {
             None if is_host_root() => Err(self.why_not(Controller::Devices, "devices")),
             None => Ok(()),
         }
+    }
+}
+
+/// The rules as systemd's properties can say them.
+pub(super) enum DeviceAllowance {
+    /// Not at all, or nothing is denied: systemd is to deny nothing.
+    All,
+    /// Nodes, or names of drivers, with the letters of what is allowed.
+    Some(Vec<(String, String)>),
+}
+
+/// What `given` and the usual rules allow, for systemd to keep up on version 1.
+pub(super) fn allowances(given: &[DeviceRule]) -> DeviceAllowance {
+    let rules = rules::complete(given);
+    match rules.and_then(|rules| DeviceList::from_rules(&rules)) {
+        Ok(list) if !list.allow => {
+            let drivers = read_text("/proc/devices".as_ref()).unwrap_or_default();
+            DeviceAllowance::Some(list.for_systemd(&drivers))
+        }
+        _ => DeviceAllowance::All,
     }
 }
 

@@ -296,7 +296,7 @@ mod tests {
             br#"{"pids": {"limit": 20}, "memory": {"limit": 33554432}, "cpu": {"cpus": "0"}}"#,
         )
         .unwrap();
-        let cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap();
+        let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap();
         let sleeper = Sleeper::new();
         cgroup.attach(sleeper.pid()).unwrap();
         let stats = cgroup.stats().unwrap();

@@ -91,7 +91,9 @@ fn read_memory(node: &Node, stats: &mut Stats) -> Result<(), CgroupError> {
 }
 
 fn entry(node: &Node, prefix: &str) -> Result<MemoryEntry, CgroupError> {
-    let value = |name: &str| Ok(number(node, &format!("{prefix}.{name}"))?.unwrap_or(0));
+    let value = |name: &str| -> Result<u64, CgroupError> {
+        Ok(number(node, &format!("{prefix}.{name}"))?.unwrap_or(0))
+    };
     Ok(MemoryEntry {
         limit: value("limit_in_bytes")?,
         usage: value("usage_in_bytes")?,

@@ -18,7 +18,9 @@ pub(super) fn read(
         read_cpu(node, stats)?;
     }
     if has(Controller::Cpuset) {
-        let ranges = |name| Ok(parse::ranges(&node.read(name)?).unwrap_or_default());
+        let ranges = |name| -> Result<Vec<u16>, CgroupError> {
+            Ok(parse::ranges(&node.read(name)?).unwrap_or_default())
+        };
         stats.cpuset.cpus = ranges("cpuset.cpus.effective")?;
         stats.cpuset.mems = ranges("cpuset.mems.effective")?;
     }
