@@ -234,6 +234,10 @@ impl fmt::Display for Error {
             ),
             Self::Exists { id } => write!(f, "container with given ID already exists: {id}"),
             Self::NotFound { id } => write!(f, "container does not exist: {id}"),
+            // The words of runc where engines look for them.
+            Self::WrongStatus { id, doing, status: Status::Stopped } => {
+                write!(f, "cannot {doing} container {id}: container not running")
+            }
             Self::WrongStatus { id, doing, status } => {
                 write!(f, "cannot {doing} container {id}: it is {status}")
             }

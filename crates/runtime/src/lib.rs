@@ -13,13 +13,12 @@ mod cgroup;
 mod container;
 mod error;
 mod external;
-#[allow(dead_code, reason = "the commands that use the rest come next")]
 mod foreground;
-#[allow(dead_code, reason = "the commands that use the rest come next")]
 mod hooks;
 #[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod init;
 mod notice;
+mod oci;
 #[allow(unused_imports, reason = "the commands that use the rest come next")]
 mod plan;
 #[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
@@ -34,3 +33,4 @@ pub use container::{
 };
 pub use error::{Error, StepError, StepKind};
 pub use notice::on_notice;
+pub use oci::{Environment, main as oci_main};

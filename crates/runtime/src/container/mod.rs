@@ -35,6 +35,7 @@ pub use delete::delete_damaged;
 pub use exec::{ExecFlags, ExecOptions, ExecProcess};
 pub use id::ContainerId;
 pub use state::StateRoot;
+pub(crate) use time::now as timestamp;
 
 const KILL: i32 = Signal::KILL.as_raw();
 
