@@ -13,6 +13,7 @@ mod apt;
 mod bench;
 mod busybox;
 mod child;
+mod ci;
 mod columns;
 mod contender;
 mod contest;
@@ -24,6 +25,7 @@ mod official;
 mod runc_suite;
 mod tap;
 mod task;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -34,8 +36,10 @@ type Task = fn(lexopt::Parser) -> Result<(), TaskError>;
 /// Name, first line of help, and the function.
 const TASKS: &[(&str, &str, Task)] = &[
     ("bench", "what a container costs, beside crun and runc", bench::run),
+    ("ci", "all that a change must pass", ci::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
     ("guest", "a command on a pure cgroup v2 kernel", guest::run),
+    ("tidy", "rules of this repository that no compiler knows", tidy::run),
 ];
 
 fn main() -> ExitCode {

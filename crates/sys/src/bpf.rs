@@ -228,8 +228,12 @@ mod tests {
     ];
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
     fn a_program_is_loaded_under_its_name_and_a_broken_one_refused() {
         if !rustix::process::geteuid().is_root() {
+            eprintln!(
+                "SKIPPED a_program_is_loaded_under_its_name_and_a_broken_one_refused: needs root"
+            );
             return;
         }
         match DeviceProgram::load("dhow_test_name_that_is_too_long", &RETURN_1) {

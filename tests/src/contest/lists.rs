@@ -107,6 +107,10 @@ mod tests {
         let skips = AllowedSkips::checked_in().0.into_iter().map(|(p, _)| p);
         let faults = KnownFaults::checked_in().0.into_iter().map(|(_, p, _)| p);
         for pattern in skips.chain(faults) {
+            // A name without colons is that of a test, not of a scenario.
+            if !pattern.contains("::") {
+                continue;
+            }
             let found = crate::scenarios::matching("").iter().any(|s| matches(&pattern, &s.name()));
             assert!(found, "no scenario is called {pattern}");
         }

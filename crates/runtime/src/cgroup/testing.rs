@@ -67,7 +67,9 @@ impl TestPlace {
     pub(super) fn new() -> Option<TestPlace> {
         let allowed = rustix::process::geteuid().is_root() && Hierarchies::discover().is_ok();
         if !allowed {
-            eprintln!("skipped: needs root and a cgroup file system");
+            let thread = std::thread::current();
+            let test = thread.name().and_then(|path| path.rsplit("::").next()).unwrap_or("a_test");
+            eprintln!("SKIPPED {test}: needs root and a cgroup file system");
             return None;
         }
         let hierarchies = Hierarchies::discover().unwrap();
