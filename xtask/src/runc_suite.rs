@@ -6,6 +6,7 @@
 //! and nothing else. `target/contest/runc-suite/<contender>.txt` has every verdict, `log/` what was said.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -76,13 +77,19 @@ pub(crate) fn run(contenders: &[Contender], filter: Option<&str>) -> Result<(), 
     let reference = Contender { name: "runc".to_owned(), program: suite.source.join("runc") };
     let others = contenders.iter().filter(|c| c.name != "runc").cloned();
     let contenders: Vec<Contender> = std::iter::once(reference).chain(others).collect();
-    let mut all = Vec::new();
-    for contender in &contenders {
+    let mut all = vec![suite.reference_results(&contenders[0], &cases)?];
+    for contender in &contenders[1..] {
         all.push(suite.results(contender, &cases)?);
     }
     progress("");
     leftover::remove_cgroups(&["runc-cgroups-integration-test".to_owned()]);
     report(&contenders, &cases, &all)
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.name)
+    }
 }
 
 impl Case {
@@ -139,24 +146,35 @@ impl Suite {
         Ok(cases)
     }
 
+    /// Runs `cases`, and notes their verdicts beside those of earlier runs.
     fn results(&self, contender: &Contender, cases: &[Case]) -> Result<Results, TaskError> {
-        let mut results = Results::new();
-        let mut text = String::new();
+        let path = self.dir.join(&contender.name).with_extension("txt");
+        let mut results = read_results(&fs::read_to_string(&path).unwrap_or_default());
         for (number, case) in cases.iter().enumerate() {
             progress(&format!("{} {}/{}: {}", contender.name, number + 1, cases.len(), case.name));
-            let verdict = self.run(contender, case, number)?;
-            text.push_str(&format!("{} {}: {}\n", verdict.word(), case.file, case.name));
-            results.insert(case.clone(), verdict);
+            results.insert(case.clone(), self.run(contender, case)?);
         }
-        let path = self.dir.join(&contender.name).with_extension("txt");
-        fs::write(&path, text).at("write", &path)?;
+        let line = |(case, verdict): (&Case, &Verdict)| format!("{} {case}\n", verdict.word());
+        fs::write(&path, results.iter().map(line).collect::<String>()).at("write", &path)?;
         Ok(results)
+    }
+
+    /// The reference needs to run once only; removing its file lets it run again.
+    fn reference_results(&self, runc: &Contender, cases: &[Case]) -> Result<Results, TaskError> {
+        let path = self.dir.join(&runc.name).with_extension("txt");
+        let earlier = read_results(&fs::read_to_string(&path).unwrap_or_default());
+        let missing: Vec<Case> =
+            cases.iter().filter(|case| !earlier.contains_key(*case)).cloned().collect();
+        if missing.len() < cases.len() {
+            eprintln!("runc's verdicts from an earlier run are in {}", path.display());
+        }
+        self.results(runc, &missing)
     }
 
     /// The suite wants a terminal: `script` gives it one and hands its exit code on (at the end of its
     /// input it would write to that terminal, which the cases would see). A shell is the first process
     /// of a pid namespace around it: orphans are reaped at once, and nothing outlives the case.
-    fn run(&self, contender: &Contender, case: &Case, number: usize) -> Result<Verdict, TaskError> {
+    fn run(&self, contender: &Contender, case: &Case) -> Result<Verdict, TaskError> {
         let tmp = self.dir.join("tmp");
         fs::create_dir_all(&tmp).at("create", &tmp)?;
         let bats = format!("bats -t -f '{}' {}", case.pattern(), case.file);
@@ -169,11 +187,23 @@ impl Suite {
         let verdict = Verdict::of(&outcome);
         let log = self.dir.join("log").join(&contender.name);
         fs::create_dir_all(&log).at("create", &log)?;
-        let log = log.join(format!("{number:03}-{}", case.file));
+        let log = log.join(case.to_string().replace('/', "_"));
         let text = format!("{}\n{}\n{}", case.name, outcome.stdout, outcome.stderr);
         fs::write(&log, text).at("write", &log)?;
         Ok(verdict)
     }
+}
+
+/// Reads lines of `VERDICT FILE: NAME`.
+fn read_results(text: &str) -> Results {
+    let verdicts = [Verdict::Pass, Verdict::Fail, Verdict::Skip];
+    let line = |line: &str| {
+        let (word, case) = line.split_once(' ')?;
+        let (file, name) = case.split_once(": ")?;
+        let verdict = verdicts.into_iter().find(|verdict| verdict.word() == word)?;
+        Some((Case { file: file.to_owned(), name: name.to_owned() }, verdict))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 fn case_name(line: &str) -> Option<&str> {
@@ -230,7 +260,7 @@ fn report(contenders: &[Contender], cases: &[Case], all: &[Results]) -> Result<(
     let mut bad = Vec::new();
     for case in cases {
         let verdicts: Vec<Verdict> = all.iter().map(|results| results[case]).collect();
-        let title = format!("{}: {}", case.file, case.name);
+        let title = case.to_string();
         let runc_passes = verdicts.first() == Some(&Verdict::Pass);
         let ours = contenders.iter().zip(&verdicts).find(|(c, _)| c.is_ours()).map(|(_, v)| *v);
         if runc_passes && ours == Some(Verdict::Fail) && !known.contains_key(&title) {
@@ -240,7 +270,7 @@ fn report(contenders: &[Contender], cases: &[Case], all: &[Results]) -> Result<(
             table.push(std::iter::once(title.as_str()).chain(verdicts.iter().map(|v| v.word())));
         }
     }
-    let totals = all.iter().map(totals);
+    let totals = all.iter().map(|results| totals(results, cases));
     table.push(std::iter::once("passed/failed/skipped".to_owned()).chain(totals));
     print!("{}", table.render());
     for title in &bad {
@@ -249,8 +279,8 @@ fn report(contenders: &[Contender], cases: &[Case], all: &[Results]) -> Result<(
     if bad.is_empty() { Ok(()) } else { Err(TaskError::Bad) }
 }
 
-fn totals(results: &Results) -> String {
-    let count = |wanted| results.values().filter(|verdict| **verdict == wanted).count();
+fn totals(results: &Results, cases: &[Case]) -> String {
+    let count = |wanted| cases.iter().filter(|case| results[case] == wanted).count();
     format!("{}/{}/{}", count(Verdict::Pass), count(Verdict::Fail), count(Verdict::Skip))
 }
 
@@ -273,6 +303,14 @@ mod tests {
         assert_eq!(case_name("# @test \"no\""), None);
         let case = Case { file: "a.bats".to_owned(), name: "x [y] (z)".to_owned() };
         assert_eq!(case.pattern(), "^x .y. .z.$");
+    }
+
+    #[test]
+    fn results_are_read_back() {
+        let results = read_results("pass run.bats: runc run [a: b]\nskip x.bats: y\nnonsense\n");
+        let case = Case { file: "run.bats".to_owned(), name: "runc run [a: b]".to_owned() };
+        assert_eq!((results.len(), results.get(&case)), (2, Some(&Verdict::Pass)));
+        assert_eq!(case.to_string(), "run.bats: runc run [a: b]");
     }
 
     #[test]
