@@ -17,6 +17,7 @@ use crate::busybox;
 use crate::child::{self, Ending, Outcome};
 use crate::columns::Columns;
 use crate::contender::Contender;
+use crate::host::Host;
 use crate::leftover;
 use crate::task::{
     At, TaskError, find_program, progress, read, run as run_tool, scratch, workspace,
@@ -150,10 +151,14 @@ impl Suite {
     fn results(&self, contender: &Contender, cases: &[Case]) -> Result<Results, TaskError> {
         let path = self.dir.join(&contender.name).with_extension("txt");
         let mut results = read_results(&fs::read_to_string(&path).unwrap_or_default());
+        let home = Host::current()?;
+        // The suite makes folders for hierarchies that are not there.
+        Host::with_private_cgroup_dir(contender)?.enter()?;
         for (number, case) in cases.iter().enumerate() {
             progress(&format!("{} {}/{}: {}", contender.name, number + 1, cases.len(), case.name));
             results.insert(case.clone(), self.run(contender, case)?);
         }
+        home.enter()?;
         let line = |(case, verdict): (&Case, &Verdict)| format!("{} {case}\n", verdict.word());
         fs::write(&path, results.iter().map(line).collect::<String>()).at("write", &path)?;
         Ok(results)
@@ -178,8 +183,9 @@ impl Suite {
         let tmp = self.dir.join("tmp");
         fs::create_dir_all(&tmp).at("create", &tmp)?;
         let bats = format!("bats -t -f '{}' {}", case.pattern(), case.file);
-        let mut command = contender.around("unshare");
-        command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
+        command.args(["--mount-proc", "sh", "-c"]);
         command.args(["script -qefc \"$0\" /dev/null; exit $?", &bats]);
         command.current_dir(self.tests());
         command.env("RUNC", &contender.program).env("TMPDIR", &tmp).env("TERM", "xterm");
