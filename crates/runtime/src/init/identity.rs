@@ -23,8 +23,11 @@ fn set_ids(uid: Uid, gid: Gid) -> Result<(), Fault> {
 /// Changes to the container's user; permitted capabilities stay until they are set.
 pub(super) fn change_user(uid: Uid, gid: Gid, groups: Option<&[Gid]>) -> Result<(), Fault> {
     rustix::thread::set_keep_capabilities(true)?;
-    if let Some(groups) = groups {
-        rustix::thread::set_thread_groups(groups).at(At::Groups)?;
+    match groups.map(rustix::thread::set_thread_groups) {
+        // A user namespace may deny it to everybody, and nobody asked for a group.
+        Some(Err(Errno::PERM)) if groups.is_some_and(<[Gid]>::is_empty) => {}
+        Some(other) => other.at(At::Groups)?,
+        None => {}
     }
     set_ids(uid, gid)?;
     rustix::thread::set_keep_capabilities(false)?;

@@ -373,16 +373,12 @@ impl Propagations {
             Some(Propagation::RecursiveUnbindable) => UNBINDABLE | REC,
         };
         let shared = flags & SHARED != 0;
+        let unbindable = flags & UNBINDABLE != 0;
         // An unbindable tree could not be bound as the root any more.
-        let before = match flags {
-            flags if flags & UNBINDABLE != 0 => SLAVE | REC,
-            flags if shared => flags | REC,
-            flags => flags | REC,
-        };
-        Self {
-            before: MountFlags::from_bits_retain(before),
-            after: Some(MountFlags::from_bits_retain(flags)),
-            shared,
-        }
+        let before = if unbindable { SLAVE | REC } else { flags | REC };
+        // What is private or a slave before the root is bound stays so. The mounts below have their own
+        // words.
+        let after = (shared || unbindable).then(|| MountFlags::from_bits_retain(flags & !REC));
+        Self { before: MountFlags::from_bits_retain(before), after, shared }
     }
 }

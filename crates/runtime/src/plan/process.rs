@@ -369,8 +369,16 @@ pub(crate) fn variable<'a>(process: &'a Process, name: &str) -> Option<&'a str> 
 }
 
 fn environment(process: &Process, facts: &ProcessFacts<'_>) -> Vec<CString> {
-    let mut environment: Vec<CString> =
-        process.env.iter().map(|entry| c_string(entry.as_str())).collect();
+    // Of several values of one variable the last one counts, and a program would find the first.
+    let mut names = std::collections::HashSet::new();
+    let mut environment: Vec<CString> = process
+        .env
+        .iter()
+        .rev()
+        .filter(|entry| names.insert(entry.split('=').next()))
+        .map(|entry| c_string(entry.as_str()))
+        .collect();
+    environment.reverse();
     if variable(process, "HOME").is_none_or(str::is_empty) {
         environment.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
         environment.push(c_string(format!("HOME={}", facts.home)));
