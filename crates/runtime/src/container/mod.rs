@@ -19,16 +19,17 @@ mod start;
 mod state;
 mod time;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use dhow_spec::runtime::{Resources, Spec, State, Status, VERSION};
 use dhow_sys::Namespaces;
 use rustix::process::{Pid, Signal};
 
-use crate::cgroup::{Cgroup, Stats};
+use crate::cgroup::{Cgroup, OomWatch, Stats};
 use crate::error::Error;
 use launch::SeccompListener;
-use state::{Record, START, StateDir};
+use state::{ProcessRecord, Record, START, StateDir};
 
 pub use create::{CgroupManager, CreateOptions, create, run};
 pub use delete::delete_damaged;
@@ -101,6 +102,16 @@ impl Container {
     /// The first process's pid, while it lives.
     pub fn pid(&self) -> Option<Pid> {
         self.record.process.filter(|process| process.is_alive()).and_then(|process| process.pid())
+    }
+
+    /// Its first process, while that lives.
+    pub(crate) fn pidfd(&self) -> Option<OwnedFd> {
+        self.record.process.and_then(ProcessRecord::open)
+    }
+
+    /// Word of the kernel that it has run out of memory.
+    pub(crate) fn watch_oom(&self) -> Result<OomWatch, Error> {
+        Ok(self.needed_cgroup("watch the memory of")?.watch_oom()?)
     }
 
     /// What it is doing now.
@@ -201,7 +212,6 @@ impl Container {
     }
 
     /// What the container uses.
-    #[allow(dead_code, reason = "the command that shows it comes next")]
     pub(crate) fn stats(&self) -> Result<Stats, Error> {
         match self.status()? {
             Status::Stopped => Err(self.wrong("count what is used by", Status::Stopped)),

@@ -15,6 +15,7 @@ use dhow_sys::{Child, Errno, Exit, SignalSet};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Signal, WaitOptions, WaitStatus};
 
+use crate::error::ErrnoWords;
 use relay::{Ready, Relay, Wants};
 
 /// Blocks every signal from before the clone until after the end, so that each is either forwarded or
@@ -51,7 +52,7 @@ fn failed(doing: &'static str) -> impl FnOnce(Errno) -> ForegroundError {
 
 impl fmt::Display for ForegroundError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.doing, std::io::Error::from(self.errno))
+        write!(f, "{}: {}", self.doing, ErrnoWords(self.errno))
     }
 }
 

@@ -20,6 +20,7 @@ use dhow_spec::runtime::{Hook, HookKind, State};
 use dhow_sys::{Errno, Exit, Namespaces};
 use rustix::pipe::PipeFlags;
 
+use crate::error::ErrnoWords;
 use attend::{Attendance, Outcome};
 use start::{Program, Streams};
 
@@ -181,16 +182,6 @@ impl fmt::Display for Said<'_> {
             before = "; ";
         }
         Ok(())
-    }
-}
-
-/// An errno as the C library words it, without its number.
-struct ErrnoWords(Errno);
-
-impl fmt::Display for ErrnoWords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(self.0.raw_os_error()).to_string();
-        f.write_str(&text.split(" (os error").next().unwrap_or(&text).to_lowercase())
     }
 }
 

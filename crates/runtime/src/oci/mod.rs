@@ -26,6 +26,7 @@ mod arguments;
 mod create;
 mod delete;
 mod document;
+mod events;
 mod exec;
 mod features;
 mod global;
@@ -97,6 +98,7 @@ const COMMANDS: &[Command] = &[
     pause::COMMAND,
     resume::COMMAND,
     update::COMMAND,
+    events::COMMAND,
     spec::COMMAND,
     features::COMMAND,
 ];
