@@ -261,14 +261,15 @@ fn limits(text: &str) -> BTreeMap<String, (String, String)> {
 
 fn fds() -> BTreeMap<i32, String> {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
-    let own = format!("/proc/{}/fd", std::process::id());
     entries
         .flatten()
         .filter_map(|e| {
             let fd = e.file_name().to_string_lossy().parse().ok()?;
             let target = fs::read_link(e.path()).ok()?.to_string_lossy().into_owned();
-            // The directory being read is ours, not the runtime's.
-            (target != own).then_some((fd, target))
+            // The directory being read is ours, not the runtime's; its pid may be that of another PID
+            // namespace's view.
+            let own = target.starts_with("/proc/") && target.ends_with("/fd");
+            (!own).then_some((fd, target))
         })
         .collect()
 }
