@@ -38,12 +38,16 @@ pub enum CgroupManager {
 /// How a container is to be made.
 #[derive(Clone, Debug)]
 pub struct CreateOptions {
-    /// The directory of `config.json`, which relative paths in it start from.
+    /// The directory of the configuration, which relative paths in it start from.
     pub bundle: PathBuf,
+    /// The configuration, `config.json` for nearly everybody; relative to the bundle.
+    pub config: PathBuf,
     /// A unix socket that takes the terminal's master.
     pub console_socket: Option<PathBuf>,
     /// A file for the first process's pid.
     pub pid_file: Option<PathBuf>,
+    /// A unix socket that takes the first process's pidfd.
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program is to have.
     pub preserve_fds: u32,
     /// Move the root instead of pivoting it.
@@ -111,8 +115,9 @@ pub fn run(
                 return Ok(Exit::Code(0));
             }
             let exit = foreground::supervise(&child, master);
-            drop(guard);
             let deleted = if keep { Ok(()) } else { container.delete(root, true) };
+            // Until here, or a signal that came late would leave the container behind.
+            drop(guard);
             let exit = exit?;
             deleted.map(|()| exit)
         }
@@ -142,7 +147,7 @@ impl<'a> Making<'a> {
         options: &'a CreateOptions,
     ) -> Result<Self, Error> {
         let bundle = absolute(&options.bundle)?;
-        let path = bundle.join("config.json");
+        let path = bundle.join(&options.config);
         let bytes = std::fs::read(&path).map_err(|error| {
             Error::file("read", &path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
         })?;
@@ -413,10 +418,8 @@ impl<'a> Making<'a> {
     fn put_on_record(&mut self, child: &Child) -> Result<(), Error> {
         self.record.process = ProcessRecord::of(child.pid);
         self.dir.save(&self.record)?;
-        match &self.options.pid_file {
-            Some(path) => launch::write_pid_file(path, child.pid),
-            None => Ok(()),
-        }
+        let options = self.options;
+        launch::announce(child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
     }
 
     fn done(self) -> Container {

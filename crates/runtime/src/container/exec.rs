@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dhow_spec::runtime::{Capabilities, Process, State, Status};
 use dhow_sys::{Child, Exit, Memory, Namespaces, SignalSet};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
 use super::{Container, home, mapping};
@@ -59,6 +59,8 @@ pub struct ExecOptions {
     pub console_socket: Option<PathBuf>,
     /// A file for the process's pid.
     pub pid_file: Option<PathBuf>,
+    /// A unix socket that takes the process's pidfd.
+    pub pidfd_socket: Option<PathBuf>,
     /// Return as soon as the program runs.
     pub detach: bool,
     /// How many descriptors from 3 on the program is to have.
@@ -100,8 +102,12 @@ impl Container {
             let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         }
         let (child, master) = self.launch_exec(options, &process, mask)?;
-        if let Some(path) = &options.pid_file {
-            launch::write_pid_file(path, child.pid)?;
+        let (pid_file, socket) = (options.pid_file.as_deref(), options.pidfd_socket.as_deref());
+        if let Err(error) = launch::announce(&child, pid_file, socket) {
+            // Nobody would know of it. It may have ended by itself.
+            let _ = dhow_sys::pidfd_kill(child.pidfd.as_fd(), Signal::KILL.as_raw());
+            let _ = child.wait();
+            return Err(error);
         }
         if options.detach {
             return Ok(Exit::Code(0));

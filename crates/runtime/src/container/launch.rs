@@ -244,8 +244,24 @@ pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::file("open", path, errno))
 }
 
+/// Tells who asked for it which process it is: its pid in a file, its pidfd through a socket.
+pub(super) fn announce(
+    child: &Child,
+    pid_file: Option<&Path>,
+    pidfd_socket: Option<&Path>,
+) -> Result<(), Error> {
+    if let Some(path) = pid_file {
+        write_pid_file(path, child.pid)?;
+    }
+    if let Some(path) = pidfd_socket {
+        send_descriptor(connect(path)?.as_fd(), child.pidfd.as_fd(), b"pidfd")
+            .map_err(|errno| Error::file("send the pidfd to", path, errno))?;
+    }
+    Ok(())
+}
+
 /// Writes the pid file: under a temporary name first, so that nobody reads half a number.
-pub(super) fn write_pid_file(path: &Path, pid: Pid) -> Result<(), Error> {
+fn write_pid_file(path: &Path, pid: Pid) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let write = || {

@@ -40,6 +40,7 @@ const HELP: Help = Help {
                 ("-d, --detach", "return as soon as the program runs"),
                 ("--console-socket FILE", "unix socket that takes the terminal's master"),
                 ("--pid-file FILE", "write the process's pid to FILE"),
+                ("--pidfd-socket FILE", "unix socket that takes the process's pidfd"),
                 ("--preserve-fds N", "let the program have N descriptors from 3 on"),
                 (
                     "--cgroup [CONTROLLER[,...]:]PATH",
@@ -68,6 +69,7 @@ fn parse(mut arguments: Arguments) -> Result<Exec, UsageError> {
         process: ExecProcess::Flags(Box::default()),
         console_socket: None,
         pid_file: None,
+        pidfd_socket: None,
         detach: false,
         preserve_fds: 0,
         ignore_paused: false,
@@ -115,6 +117,7 @@ fn parse(mut arguments: Arguments) -> Result<Exec, UsageError> {
             Arg::Short('d') | Arg::Long("detach") => options.detach = arguments.switch()?,
             Arg::Long("console-socket") => options.console_socket = Some(arguments.path()?),
             Arg::Long("pid-file") => options.pid_file = Some(arguments.path()?),
+            Arg::Long("pidfd-socket") => options.pidfd_socket = Some(arguments.path()?),
             Arg::Long("preserve-fds") => options.preserve_fds = arguments.parsed("a number")?,
             Arg::Long("cgroup") => options.cgroup.push(arguments.text()?),
             Arg::Long("ignore-paused") => options.ignore_paused = arguments.switch()?,
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_option_is_read_before_and_after_the_container() {
-        let options = "-t -d --user 5:6 --cwd /w --env A=1 -e B=2 --pid-file /p --cap CAP_KILL \
+        let options = "-t -d --user 5:6 --cwd /w --env A=1 -e B=2 --pid-file /p --pidfd-socket /q --cap CAP_KILL \
                        --console-socket /s -c CAP_CHOWN --no-new-privs --apparmor a \
                        --process-label l --preserve-fds 2 --additional-gids 7 -g 8 \
                        --ignore-paused --cgroup x --cgroup cpu:y --no-subreaper";
@@ -208,6 +211,7 @@ mod tests {
             assert_eq!(flags.apparmor.as_deref(), Some("a"));
             assert_eq!(flags.process_label.as_deref(), Some("l"));
             assert_eq!(options.pid_file, Some("/p".into()));
+            assert_eq!(options.pidfd_socket, Some("/q".into()));
             assert_eq!(options.console_socket, Some("/s".into()));
             assert!(options.detach && options.ignore_paused && options.no_subreaper);
             assert_eq!(options.preserve_fds, 2);

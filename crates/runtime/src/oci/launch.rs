@@ -11,9 +11,11 @@ use crate::container::CreateOptions;
 pub(super) const OPTIONS: Topic = Topic {
     title: "CONTAINER OPTIONS",
     entries: &[
-        ("-b, --bundle DIR", "directory of config.json; the current one if absent"),
+        ("-b, --bundle DIR", "directory of the configuration; the current one if absent"),
+        ("-f, --config FILE", "the configuration; config.json if absent"),
         ("--console-socket FILE", "unix socket that takes the terminal's master"),
         ("--pid-file FILE", "write the container's pid to FILE"),
+        ("--pidfd-socket FILE", "unix socket that takes the container's pidfd"),
         ("--no-pivot", "move the root file system instead of pivoting to it (for a ramdisk)"),
         ("--no-new-keyring", "stay in the caller's session keyring"),
         ("--preserve-fds N", "let the program have N descriptors from 3 on"),
@@ -45,8 +47,10 @@ pub(super) fn parse(
     let mut id = None;
     let mut options = CreateOptions {
         bundle: PathBuf::from("."),
+        config: PathBuf::from("config.json"),
         console_socket: None,
         pid_file: None,
+        pidfd_socket: None,
         preserve_fds: 0,
         no_pivot: false,
         no_new_keyring: false,
@@ -59,8 +63,10 @@ pub(super) fn parse(
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Short('b') | Arg::Long("bundle") => options.bundle = arguments.path()?,
+            Arg::Short('f') | Arg::Long("config") => options.config = arguments.path()?,
             Arg::Long("console-socket") => options.console_socket = Some(arguments.path()?),
             Arg::Long("pid-file") => options.pid_file = Some(arguments.path()?),
+            Arg::Long("pidfd-socket") => options.pidfd_socket = Some(arguments.path()?),
             Arg::Long("preserve-fds") => options.preserve_fds = arguments.parsed("a number")?,
             Arg::Long("no-pivot") => options.no_pivot = arguments.switch()?,
             Arg::Long("no-new-keyring") => options.no_new_keyring = arguments.switch()?,
@@ -96,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_option_is_read_before_and_after_the_container() {
-        let options = "-b /b --console-socket /c --pid-file /p --preserve-fds 3 --no-pivot \
+        let options = "-b /b -f x.json --pidfd-socket /q --console-socket /c --pid-file /p --preserve-fds 3 --no-pivot \
                        --no-new-keyring --no-subreaper -d --keep";
         let both = [format!("{options} c1"), format!("c1 {options}")];
         for line in both {
@@ -104,6 +110,8 @@ mod tests {
             assert_eq!((launch.id.as_str(), launch.detach, launch.keep), ("c1", true, true));
             let options = launch.options;
             assert_eq!(options.bundle, PathBuf::from("/b"));
+            assert_eq!(options.config, PathBuf::from("x.json"));
+            assert_eq!(options.pidfd_socket, Some("/q".into()));
             assert_eq!(options.console_socket, Some("/c".into()));
             assert_eq!(options.pid_file, Some("/p".into()));
             assert!(options.no_pivot && options.no_new_keyring && options.no_subreaper);
