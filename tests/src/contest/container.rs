@@ -17,7 +17,6 @@ pub(crate) struct Container<'c> {
     case: &'c Case,
     pub(crate) id: String,
     out: PathBuf,
-    err: PathBuf,
 }
 
 impl<'c> Container<'c> {
@@ -43,18 +42,13 @@ impl<'c> Container<'c> {
         case.remember(id);
         let dir = bundle.dir.display().to_string();
         let done = case.runtime(&[command, &["--bundle", &dir, id]].concat())?.ok()?;
-        Ok(Container { case, id: id.to_owned(), out: done.out_file, err: done.err_file })
+        Ok(Container { case, id: id.to_owned(), out: done.out_file })
     }
 
     /// One that a call of the scenario's own has made.
     pub(crate) fn adopt(case: &'c Case, id: &str, done: &Done) -> Self {
         case.remember(id);
-        Container {
-            case,
-            id: id.to_owned(),
-            out: done.out_file.clone(),
-            err: done.err_file.clone(),
-        }
+        Container { case, id: id.to_owned(), out: done.out_file.clone() }
     }
 
     /// A subcommand with options before the id.
@@ -117,11 +111,6 @@ impl<'c> Container<'c> {
     /// What the container has printed so far.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.out).unwrap_or_default()
-    }
-
-    /// What it has printed on standard error so far.
-    pub(crate) fn errors(&self) -> String {
-        fs::read_to_string(&self.err).unwrap_or_default()
     }
 
     pub(crate) fn wait_output(&self, text: &str) -> Outcome {

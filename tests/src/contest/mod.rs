@@ -13,16 +13,18 @@ mod lists;
 mod process;
 mod runner;
 mod runtime;
+mod socket;
 mod solo;
 mod table;
 mod verdict;
 
-pub(crate) use case::{Bundle, Case};
+pub(crate) use case::Case;
 pub(crate) use cgroup::{CgroupLayout, has_controller};
 pub(crate) use config::Config;
 pub(crate) use container::Container;
 pub(crate) use host::{Holder, cgroups_named, live_processes, remove_cgroups};
-pub(crate) use process::{Done, Running};
+pub(crate) use process::{Call, Done};
+pub(crate) use socket::receive_fd;
 pub(crate) use verdict::{Outcome, Stop, check, check_eq, check_errno, check_ok, fail, skip};
 
 pub use lists::{AllowedSkips, KnownFaults};

@@ -94,6 +94,7 @@ pub(crate) struct Call<'c> {
     stdin: Stdio,
     limit: Duration,
     files: (PathBuf, PathBuf),
+    output: Option<File>,
 }
 
 impl<'c> Call<'c> {
@@ -108,6 +109,7 @@ impl<'c> Call<'c> {
             stdin: Stdio::null(),
             limit: case.limit(10),
             files: case.output_files(),
+            output: None,
         }
     }
 
@@ -131,6 +133,12 @@ impl<'c> Call<'c> {
         self
     }
 
+    /// Something open as standard output and error, instead of files.
+    pub(crate) fn output_to(mut self, file: File) -> Self {
+        self.output = Some(file);
+        self
+    }
+
     /// Another time limit, in seconds on a quick machine.
     pub(crate) fn limit(mut self, seconds: u32) -> Self {
         self.limit = self.case.limit(seconds);
@@ -151,11 +159,11 @@ impl<'c> Call<'c> {
 
     /// Starts it and does not wait.
     pub(crate) fn spawn(mut self) -> Outcome<Running<'c>> {
-        let (out, err) = &self.files;
-        self.command
-            .stdin(self.stdin)
-            .stdout(File::create(out)?)
-            .stderr(File::options().create(true).append(true).open(err)?);
+        let (stdout, stderr) = match self.output {
+            Some(file) => (file.try_clone()?, file),
+            None => (File::create(&self.files.0)?, File::create(&self.files.1)?),
+        };
+        self.command.stdin(self.stdin).stdout(stdout).stderr(stderr);
         let child = self.case.children.spawn(&mut self.command).map_err(|e| {
             Stop::Fail(format!("cannot start {:?}: {e}", self.command.get_program()))
         })?;
@@ -200,11 +208,6 @@ impl Running<'_> {
         read(&self.out)
     }
 
-    /// The file that takes standard output, for who goes on writing after the program's end.
-    pub(crate) fn output_file(&self) -> &Path {
-        &self.out
-    }
-
     /// Waits until the output contains `text`.
     pub(crate) fn wait_output(&self, text: &str) -> Outcome {
         self.case.wait_until(&format!("`{}` prints {text:?}", self.shown), || {
@@ -241,7 +244,6 @@ impl Running<'_> {
             shown: std::mem::take(&mut self.shown),
             took: self.started.elapsed(),
             out_file: self.out.clone(),
-            err_file: self.err.clone(),
         };
         self.case.note(&done);
         if !ended {
@@ -290,9 +292,8 @@ pub(crate) struct Done {
     pub(crate) out: String,
     /// Standard error.
     pub(crate) err: String,
-    /// Where both went.
+    /// Where standard output went.
     pub(crate) out_file: PathBuf,
-    pub(crate) err_file: PathBuf,
     pub(crate) took: Duration,
     shown: String,
 }

@@ -461,14 +461,18 @@ fn huge_pages(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
-/// RDMA handles.
+/// RDMA handles and objects.
 fn rdma(c: &Case) -> Outcome {
     needs("rdma")?;
-    let devices: Vec<_> = fs::read_dir("/sys/class/infiniband").into_iter().flatten().collect();
-    if devices.is_empty() {
-        skip!("no RDMA device");
-    }
-    Ok(())
+    let device = fs::read_dir("/sys/class/infiniband").into_iter().flatten().flatten().next();
+    let Some(device) = device else { skip!("no RDMA device") };
+    let name = device.file_name().to_string_lossy().into_owned();
+    let limit = json!({ "hcaHandles": 3, "hcaObjects": 10_000 });
+    let config = c.config().set(&format!("/linux/resources/rdma/{name}"), limit);
+    let container = c.start_waiting(&config)?;
+    let expected = format!("{name} hca_handle=3 hca_object=10000");
+    check_eq!(container.cgroup_file("rdma", "rdma.max")?, expected, "rdma.max");
+    container.delete_force()
 }
 
 /// The class of network packets, on v1.

@@ -6,15 +6,20 @@
 
 mod capabilities;
 mod cgroups;
+mod cli;
 mod errors;
 mod exec;
+mod features;
 mod hooks;
+mod hostile;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
 mod rootfs;
+mod rootless;
 mod seccomp;
+mod terminal;
 
 use crate::contest::{Case, Outcome};
 
@@ -75,9 +80,14 @@ const MODULES: &[&[Scenario]] = &[
     seccomp::ALL,
     cgroups::ALL,
     hooks::ALL,
+    terminal::ALL,
     lifecycle::ALL,
     exec::ALL,
     errors::ALL,
+    hostile::ALL,
+    rootless::ALL,
+    features::ALL,
+    cli::ALL,
 ];
 
 /// The scenarios whose name contains `pattern`, or equals it if it begins with `=`.

@@ -1,16 +1,13 @@
 //! Seccomp: every action, every operator, several architectures, and the listener.
 
-use std::io::{IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::time::Instant;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
 use super::scenarios;
-use crate::contest::{Case, Config, Outcome, Stop, check, check_eq, fail, skip};
+use crate::contest::{Case, Config, Outcome, check, check_eq, receive_fd, skip};
 use crate::machine::{Arg, Machine, Program};
 
 /// The call that is filtered: one that no runtime needs. Its plain result here is 20.
@@ -427,51 +424,21 @@ fn large_profile(c: &Case) -> Outcome {
     Ok(())
 }
 
-/// What a listener is sent: a message and one file.
+/// What a listener is sent: the state and one file.
 fn receive(listener: &UnixListener, c: &Case) -> Outcome<(Value, OwnedFd)> {
-    listener.set_nonblocking(true)?;
-    let start = Instant::now();
-    let mut stream = loop {
-        match listener.accept() {
-            Ok((stream, _)) => break stream,
-            Err(_) if start.elapsed() < c.limit(5) => {
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-            Err(e) => fail!("nobody came to the listener: {e}"),
-        }
-    };
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(c.limit(5)))?;
-    let mut buffer = vec![0; 65536];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let length = rustix::net::recvmsg(
-        &stream,
-        &mut [IoSliceMut::new(&mut buffer)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?
-    .bytes;
-    let mut fds = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
-        }
-    }
-    buffer.truncate(length);
-    check_eq!(fds.len(), 1, "files sent to the listener");
+    let mut message = receive_fd(c, listener)?;
     // What did not fit into the first message follows.
     let state = loop {
         let mut more = [0; 4096];
-        match serde_json::from_slice(&buffer) {
+        match serde_json::from_slice(&message.bytes) {
             Err(e) if e.is_eof() => {}
             parsed => break parsed?,
         }
-        let length = stream.read(&mut more)?;
-        check!(length > 0, "half a message: {}", String::from_utf8_lossy(&buffer));
-        buffer.extend_from_slice(&more[..length]);
+        let length = message.stream.read(&mut more)?;
+        check!(length > 0, "half a message: {}", String::from_utf8_lossy(&message.bytes));
+        message.bytes.extend_from_slice(&more[..length]);
     };
-    fds.pop().map(|fd| (state, fd)).ok_or_else(|| Stop::Fail("no file".into()))
+    Ok((state, message.fd))
 }
 
 /// A program that answers one notification on its standard input with a value.
