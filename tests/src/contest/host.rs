@@ -214,11 +214,6 @@ impl<'c> Holder<'c> {
         Ok(holder)
     }
 
-    /// The process inside the namespaces.
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid
-    }
-
     /// The path of one of its namespaces.
     pub(crate) fn path(&self, link: &str) -> String {
         format!("/proc/{}/ns/{link}", self.pid)

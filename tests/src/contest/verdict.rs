@@ -6,7 +6,7 @@ use crate::Attempt;
 
 /// Why a scenario ended before its last line.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The runtime did not do what it must.
     Fail(String),
     /// It cannot be tried here; the reason is the host's, never the runtime's.

@@ -14,7 +14,7 @@ fn first_signal() -> Program {
     let mut program = Program::new(Machine::X86_64);
     let all = program.data(&[0xff; 8]);
     // Not SIGURG, which Go programs send themselves and runc hands on.
-    let waited = program.data(&(!0u64 & !(1 << 22)).to_le_bytes());
+    let waited = program.data(&(!(1u64 << 22)).to_le_bytes());
     let ready = program.data(b"ready\n\0\0");
     program.call(14, &[0.into(), all, 0.into(), 8.into()]); // rt_sigprocmask(SIG_BLOCK)
     program.print(ready, 6);
