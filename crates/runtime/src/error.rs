@@ -11,6 +11,7 @@ use crate::foreground::ForegroundError;
 use crate::hooks::HookError;
 use crate::init::{At, Fault};
 use crate::seccomp::SeccompError;
+use crate::text::ErrnoWords;
 use crate::words::WordError;
 
 /// Why an operation on a container failed.
@@ -207,21 +208,6 @@ impl fmt::Display for StepError {
             write!(f, "{}: ", self.at.words())?;
         }
         write!(f, "{}", ErrnoWords(self.errno))
-    }
-}
-
-/// An errno as the C library words it, in lower case.
-pub(crate) struct ErrnoWords(pub(crate) Errno);
-
-impl fmt::Display for ErrnoWords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(self.0.raw_os_error()).to_string();
-        let words = text.split(" (os error").next().unwrap_or(&text);
-        let mut letters = words.chars();
-        match letters.next() {
-            Some(first) => write!(f, "{}{}", first.to_lowercase(), letters.as_str()),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,6 +1,24 @@
 //! Small turns between text and what the kernel takes.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
+
+use dhow_sys::Errno;
+
+/// An errno in the C library's words, as the end of a sentence: no capital, no number.
+pub(crate) struct ErrnoWords(pub(crate) Errno);
+
+impl fmt::Display for ErrnoWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from_raw_os_error(self.0.raw_os_error()).to_string();
+        let words = text.split(" (os error").next().unwrap_or(&text);
+        let mut letters = words.chars();
+        match letters.next() {
+            Some(first) => write!(f, "{}{}", first.to_lowercase(), letters.as_str()),
+            None => Ok(()),
+        }
+    }
+}
 
 /// For messages: bytes that are not UTF-8 are shown as replacements.
 pub(crate) fn lossy(text: &CStr) -> String {
@@ -48,6 +66,12 @@ mod tests {
         ] {
             assert_eq!(clean(path), cleaned, "{path}");
         }
+    }
+
+    #[test]
+    fn an_errno_ends_a_sentence() {
+        assert_eq!(ErrnoWords(Errno::NOENT).to_string(), "no such file or directory");
+        assert_eq!(ErrnoWords(Errno::LOOP).to_string(), "too many levels of symbolic links");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::controller::Controller;
 use super::systemd::BusError;
+use crate::text::ErrnoWords;
 
 /// Why a container's cgroup could not be made, limited, read or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,17 +128,17 @@ impl fmt::Display for CgroupError {
             CgroupError::NoHierarchy => f.write_str("no cgroup file system is mounted"),
             CgroupError::Path { path, reason } => write!(f, "cgroup path {path:?}: {reason}"),
             CgroupError::Make { dir, errno } => {
-                write!(f, "make cgroup {}: {}", dir.display(), Words(*errno))
+                write!(f, "make cgroup {}: {}", dir.display(), ErrnoWords(*errno))
             }
             CgroupError::Remove { dir, errno } => {
-                write!(f, "remove cgroup {}: {}", dir.display(), Words(*errno))
+                write!(f, "remove cgroup {}: {}", dir.display(), ErrnoWords(*errno))
             }
             CgroupError::Several(errors) => write_several(f, errors),
             CgroupError::Read { file, errno } => {
-                write!(f, "read {}: {}", file.display(), Words(*errno))
+                write!(f, "read {}: {}", file.display(), ErrnoWords(*errno))
             }
             CgroupError::Write { file, value, errno } => {
-                write!(f, "write {value:?} to {}: {}", file.display(), Words(*errno))
+                write!(f, "write {value:?} to {}: {}", file.display(), ErrnoWords(*errno))
             }
             CgroupError::Malformed { file, text } => {
                 write!(f, "read {}: unexpected text {text:?}", file.display())
@@ -159,7 +160,7 @@ impl fmt::Display for CgroupError {
                 f,
                 "cannot set {controller} limit {setting}: container could not join or create cgroup {}: {}",
                 dir.display(),
-                Words(*errno)
+                ErrnoWords(*errno)
             ),
             CgroupError::OnlyV1 { setting } => {
                 write!(f, "cannot set {setting}: cgroup version 2 has no such limit")
@@ -183,10 +184,15 @@ impl fmt::Display for CgroupError {
                 "device rule {rule:?} takes part of {wider:?}: cgroup version 1 cannot do that"
             ),
             CgroupError::DeviceProgram { dir, errno } => {
-                write!(f, "attach device program to cgroup {}: {}", dir.display(), Words(*errno))
+                write!(
+                    f,
+                    "attach device program to cgroup {}: {}",
+                    dir.display(),
+                    ErrnoWords(*errno)
+                )
             }
             CgroupError::Give { file, errno } => {
-                write!(f, "change owner of {}: {}", file.display(), Words(*errno))
+                write!(f, "change owner of {}: {}", file.display(), ErrnoWords(*errno))
             }
             CgroupError::Systemd(error) => error.fmt(f),
             CgroupError::MemoryInUse { limit, usage, peak } => write!(
@@ -241,17 +247,6 @@ fn write_several(f: &mut fmt::Formatter<'_>, errors: &[CgroupError]) -> fmt::Res
         write!(f, "{error}")?;
     }
     Ok(())
-}
-
-/// An errno in the C library's words, in lower case and without its number.
-pub(super) struct Words(pub(super) Errno);
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(self.0.raw_os_error()).to_string();
-        let words = text.split(" (os error").next().unwrap_or(&text);
-        f.write_str(&words.to_lowercase())
-    }
 }
 
 #[cfg(test)]

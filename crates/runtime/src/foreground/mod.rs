@@ -15,7 +15,7 @@ use dhow_sys::{Child, Errno, Exit, SignalSet};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Signal, WaitOptions, WaitStatus};
 
-use crate::error::ErrnoWords;
+use crate::text::ErrnoWords;
 use relay::{Ready, Relay, Wants};
 
 /// Blocks every signal from before the clone until after the end, so that each is either forwarded or

@@ -20,7 +20,7 @@ use dhow_spec::runtime::{Hook, HookKind, State};
 use dhow_sys::{Errno, Exit, Namespaces};
 use rustix::pipe::PipeFlags;
 
-use crate::error::ErrnoWords;
+use crate::text::ErrnoWords;
 use attend::{Attendance, Outcome};
 use start::{Program, Streams};
 

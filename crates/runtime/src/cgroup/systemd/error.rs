@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::super::error::Words;
+use crate::text::ErrnoWords;
 
 /// Why systemd did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +41,12 @@ impl fmt::Display for BusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BusError::Connect { path, errno } => {
-                write!(f, "connect to systemd at {}: {}", path.display(), Words(*errno))
+                write!(f, "connect to systemd at {}: {}", path.display(), ErrnoWords(*errno))
             }
             BusError::Refused { path, answer } => {
                 write!(f, "introduce ourselves to systemd at {}: {answer:?}", path.display())
             }
-            BusError::Io(errno) => write!(f, "talk to systemd: {}", Words(*errno)),
+            BusError::Io(errno) => write!(f, "talk to systemd: {}", ErrnoWords(*errno)),
             BusError::Closed => f.write_str("talk to systemd: it closed the connection"),
             BusError::Late => f.write_str("talk to systemd: no answer in 30 seconds"),
             BusError::Malformed => {
