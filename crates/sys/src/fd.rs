@@ -33,6 +33,19 @@ fn mark_one_by_one(first: u32) {
     }
 }
 
+/// Whether a descriptor of this number is open and would survive an exec.
+pub fn is_inheritable(number: RawFd) -> bool {
+    // SAFETY: F_GETFD reads a flag, and of no descriptor but this one.
+    let flags = unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_GETFD) };
+    check(flags).is_ok_and(|flags| flags as libc::c_int & libc::FD_CLOEXEC == 0)
+}
+
+/// Lets the descriptor of this number survive an exec again. May run between clone and exec.
+pub fn keep_at_exec(number: RawFd) -> Result<(), Errno> {
+    // SAFETY: F_SETFD changes a flag; the descriptor stays open and whose it was.
+    check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) }).map(drop)
+}
+
 /// The text `/proc/self/fd/N`, made without allocation.
 #[derive(Clone, Copy)]
 pub struct FdPath {
@@ -72,6 +85,17 @@ pub fn fd_path(fd: BorrowedFd<'_>) -> FdPath {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn a_descriptor_survives_exec_where_it_is_to() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let number = file.as_raw_fd();
+        assert!(!is_inheritable(number));
+        keep_at_exec(number).unwrap();
+        assert!(is_inheritable(number));
+        assert!(!is_inheritable(-1));
+        assert_eq!(keep_at_exec(-1), Err(Errno::BADF));
+    }
 
     #[test]
     fn a_descriptor_is_named_by_its_number() {

@@ -18,7 +18,7 @@ mod seccomp;
 mod signal;
 
 pub use bpf::{BpfInstruction, DeviceProgram};
-pub use fd::{FdPath, close_on_exec_from, fd_path};
+pub use fd::{FdPath, close_on_exec_from, fd_path, is_inheritable, keep_at_exec};
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};

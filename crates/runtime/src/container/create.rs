@@ -4,7 +4,7 @@
 //! anything is made, and the process is on record before it can outlive its maker. What fails is undone in
 //! reverse.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{HookKind, Linux, Spec, Status};
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
 use super::state::{AfterStart, ProcessRecord, Record, START, StateDir};
-use super::{Container, ContainerId, StateRoot, home, mapping, points, rdt};
+use super::{Container, ContainerId, StateRoot, descriptors, home, mapping, points, rdt};
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies, Manager};
 use crate::error::Error;
 use crate::foreground::{self, SignalGuard};
@@ -48,7 +48,8 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// A unix socket that takes the first process's pidfd.
     pub pidfd_socket: Option<PathBuf>,
-    /// How many descriptors from 3 on the program is to have.
+    /// How many descriptors from 3 on, those of socket activation included, the program is to have. What
+    /// is not open or close-on-exec is left out.
     pub preserve_fds: u32,
     /// Move the root instead of pivoting it.
     pub no_pivot: bool,
@@ -130,6 +131,8 @@ struct Making<'a> {
     root: &'a StateRoot,
     id: &'a ContainerId,
     options: &'a CreateOptions,
+    /// What the program gets besides its standard streams.
+    descriptors: Vec<RawFd>,
     dir: StateDir,
     record: Record,
     spec: Spec,
@@ -146,6 +149,7 @@ impl<'a> Making<'a> {
         id: &'a ContainerId,
         options: &'a CreateOptions,
     ) -> Result<Self, Error> {
+        let descriptors = descriptors::inheritable(options.preserve_fds.max(options.listen_fds))?;
         let bundle = absolute(&options.bundle)?;
         let path = bundle.join(&options.config);
         let bytes = std::fs::read(&path).map_err(|error| {
@@ -160,6 +164,7 @@ impl<'a> Making<'a> {
             root,
             id,
             options,
+            descriptors,
             dir,
             record,
             spec,
@@ -320,7 +325,7 @@ impl<'a> Making<'a> {
                 set_groups: !in_user_namespace || mapping::groups_stay_allowed(uids, gids),
                 limits_from_outside: namespaces.new.contains(Namespaces::USER),
                 home: &home,
-                preserve_fds: self.options.preserve_fds,
+                descriptors: &self.descriptors,
                 listen_fds: self.options.listen_fds,
                 notify_socket: notify,
                 mask: outer.mask,

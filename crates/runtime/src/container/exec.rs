@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
-use super::{Container, home, mapping};
+use super::{Container, descriptors, home, mapping};
 use crate::cgroup::SubCgroups;
 use crate::error::Error;
 use crate::foreground::{self, SignalGuard};
@@ -63,7 +63,7 @@ pub struct ExecOptions {
     pub pidfd_socket: Option<PathBuf>,
     /// Return as soon as the program runs.
     pub detach: bool,
-    /// How many descriptors from 3 on the program is to have.
+    /// How many descriptors from 3 on the program is to have. What is not open or close-on-exec is left out.
     pub preserve_fds: u32,
     /// Join a paused container: the process starts when that is resumed.
     pub ignore_paused: bool,
@@ -152,6 +152,7 @@ impl Container {
         process: &Process,
         mask: SignalSet,
     ) -> Result<(Child, Option<OwnedFd>), Error> {
+        let descriptors = descriptors::inheritable(options.preserve_fds)?;
         let gone = || Error::Died { signal: None };
         let record = self.record.process.ok_or_else(gone)?;
         let pidfd = record.open().ok_or_else(gone)?;
@@ -213,7 +214,7 @@ impl Container {
             set_groups: !in_user_namespace || groups_allowed(pid),
             limits_from_outside,
             home: &home,
-            preserve_fds: options.preserve_fds,
+            descriptors: &descriptors,
             listen_fds: 0,
             notify_socket: None,
             mask,

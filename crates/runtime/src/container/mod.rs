@@ -5,6 +5,7 @@
 
 mod create;
 mod delete;
+mod descriptors;
 mod exec;
 mod home;
 mod id;

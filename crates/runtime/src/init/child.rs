@@ -338,7 +338,12 @@ fn take_plain(step: &Step) -> Result<(), Fault> {
             rustix::process::umask(Mode::from_raw_mode(*mask));
         }
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
-        Step::CloseFrom { first } => dhow_sys::close_on_exec_from(*first)?,
+        Step::CloseOthers { keep } => {
+            dhow_sys::close_on_exec_from(3)?;
+            for number in keep {
+                dhow_sys::keep_at_exec(*number)?;
+            }
+        }
         _ => return Err(Fault::from(Errno::NOSYS)),
     }
     Ok(())
@@ -349,5 +354,69 @@ fn write_all(file: BorrowedFd<'_>, value: &[u8]) -> Result<(), Errno> {
     match rustix::io::retry_on_intr(|| rustix::io::write(file, value))? {
         count if count == value.len() => Ok(()),
         _ => Err(Errno::IO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhow_sys::{Child as Process, Exit, Namespaces};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+    /// A shell as the last step of a program.
+    fn shell(script: &str) -> Step {
+        let strings = ["sh", "-c", script].map(|word| CString::new(word).unwrap());
+        Step::Exec {
+            argv: Argv::new(strings.to_vec()),
+            envp: Argv::new(Vec::new()),
+            candidates: vec![c"/bin/sh".to_owned()],
+            name: "sh".to_owned(),
+            mask: SignalSet::NONE,
+            defaults: SignalSet::NONE,
+        }
+    }
+
+    /// Runs a program in a child and gives its end and the last word that it sent.
+    fn end_of(steps: &[Step]) -> (Exit, Option<Report>) {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                .unwrap();
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let proc = rustix::fs::open(c"/proc", flags, Mode::empty()).unwrap();
+        let clone = Clone {
+            namespaces: Namespaces::empty(),
+            cgroup: None,
+            memory: Memory::Copied,
+            sibling: false,
+        };
+        let child: Process =
+            clone_child(&clone, || run(steps, theirs.as_fd(), proc.as_fd())).unwrap();
+        drop(theirs);
+        let report = Report::receive(ours.as_fd()).unwrap();
+        (child.wait().unwrap(), report)
+    }
+
+    #[test]
+    fn a_program_gets_the_descriptors_it_is_to_have_and_no_other() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let inherited =
+            [810, 811, 812].map(|min| rustix::io::fcntl_dupfd_cloexec(&null, min).unwrap());
+        let numbers = inherited.each_ref().map(AsRawFd::as_raw_fd);
+        numbers.into_iter().for_each(|number| dhow_sys::keep_at_exec(number).unwrap());
+        let keep = vec![numbers[0], numbers[2]];
+        // The shell's own glob opens the directory, so the others are looked for by number.
+        let there = |number: i32| format!("[ -e /proc/self/fd/{number} ]");
+        let script = format!(
+            "{} && ! {} && {} && ! {}",
+            there(numbers[0]),
+            there(numbers[1]),
+            there(numbers[2]),
+            there(null.as_raw_fd())
+        );
+        let (exit, report) = end_of(&[Step::CloseOthers { keep }, shell(&script)]);
+        assert_eq!((exit, report), (Exit::Code(0), None));
+        let (exit, _) = end_of(&[shell(&there(numbers[1]))]);
+        assert_eq!(exit, Exit::Code(0), "without the step it is there");
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use dhow_sys::{Argv, MountAttr, Namespaces, SeccompFlags, SignalSet};
 use rustix::mount::MountFlags;
@@ -115,8 +115,8 @@ pub(crate) enum Step {
     AwaitStart { listener: OwnedFd },
     /// Install the seccomp filter; with `listener`, have it fetched.
     Seccomp { filter: Vec<dhow_sys::SockFilter>, flags: SeccompFlags, listener: bool },
-    /// Leave no descriptor from `first` on to the program.
-    CloseFrom { first: i32 },
+    /// Leave no descriptor to the program but the standard ones and these.
+    CloseOthers { keep: Vec<RawFd> },
     /// Become the program that `Find` chose.
     Exec {
         argv: Argv,
@@ -372,7 +372,10 @@ impl fmt::Display for Step {
             Self::Seccomp { filter, .. } => {
                 write!(f, "install the seccomp filter of {} instructions", filter.len())
             }
-            Self::CloseFrom { first } => write!(f, "close descriptors from {first} on at exec"),
+            Self::CloseOthers { keep } => {
+                write!(f, "close descriptors at exec but 0 1 2")?;
+                keep.iter().try_for_each(|number| write!(f, " {number}"))
+            }
             Self::Exec { name, .. } => write!(f, "exec {name:?}"),
         }
     }

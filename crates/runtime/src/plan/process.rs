@@ -2,6 +2,7 @@
 //! same for a container's first process and for one that joins it.
 
 use std::ffi::CString;
+use std::os::fd::RawFd;
 
 use dhow_spec::runtime::{MemoryPolicy as PolicyWords, Process, Rlimit as RlimitWords};
 use dhow_sys::{Argv, SchedAttr, SeccompFlags, SignalSet};
@@ -35,7 +36,7 @@ pub(crate) struct ProcessFacts<'a> {
     /// The home directory of the user, where the environment has none.
     pub(crate) home: &'a str,
     /// Descriptors above the standard ones that the program is to have.
-    pub(crate) preserve_fds: u32,
+    pub(crate) descriptors: &'a [RawFd],
     /// How many of them follow the socket activation protocol.
     pub(crate) listen_fds: u32,
     /// A path for `NOTIFY_SOCKET`.
@@ -129,7 +130,7 @@ fn filter_and_capabilities(
     facts: &ProcessFacts<'_>,
     after: &mut Vec<Step>,
 ) {
-    let close = Step::CloseFrom { first: 3 + facts.preserve_fds.max(facts.listen_fds) as i32 };
+    let close = Step::CloseOthers { keep: facts.descriptors.to_vec() };
     let seccomp = facts.seccomp.as_ref().map(|filter| Step::Seccomp {
         filter: filter.program.clone(),
         flags: listening(filter, facts.seccomp_listener),

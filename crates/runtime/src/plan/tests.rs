@@ -48,7 +48,7 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
             set_groups: true,
             limits_from_outside: false,
             home: "/root",
-            preserve_fds: 0,
+            descriptors: &[],
             listen_fds: 0,
             notify_socket: None,
             mask: SignalSet::NONE,
@@ -105,7 +105,7 @@ fn the_plainest_container() {
         exec: "sh"
         clear the signal of the parent's death
         set capabilities e=0x0 p=0x0 i=0x0 a=0x0
-        close descriptors from 3 on at exec
+        close descriptors at exec but 0 1 2
         exec "sh"
         "#,
     );
