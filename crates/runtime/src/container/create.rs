@@ -22,6 +22,7 @@ use crate::foreground::{self, SignalGuard};
 use crate::init::{Step, receive_descriptor};
 use crate::plan::{self, InitFacts, InitPlan, MountFacts, NamespacePlan, ProcessFacts};
 use crate::seccomp::{self, Filter};
+use crate::words::CapSet;
 
 /// Who makes the container's cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -324,6 +325,7 @@ impl<'a> Making<'a> {
                 seccomp_listener: listener,
                 set_groups: !in_user_namespace || mapping::groups_stay_allowed(uids, gids),
                 limits_from_outside: namespaces.new.contains(Namespaces::USER),
+                capabilities: available_capabilities(in_user_namespace),
                 home: &home,
                 descriptors: &self.descriptors,
                 listen_fds: self.options.listen_fds,
@@ -520,8 +522,20 @@ pub(super) fn set_limits(pid: Pid, process: &dhow_spec::runtime::Process) -> Res
     let Some(score) = process.oom_score_adj else { return Ok(()) };
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
     std::fs::write(&path, score.to_string()).map_err(|error| {
-        Error::file("write", path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+            Errno::ACCESS => launch::oom_score_too_low(&score.to_string()),
+            errno => Error::file("write", path, errno),
+        }
     })
+}
+
+/// The capabilities that a process can be given: all are there in a user namespace of its own, elsewhere
+/// none that this process lacks.
+pub(super) fn available_capabilities(in_user_namespace: bool) -> CapSet {
+    match rustix::thread::capabilities(None) {
+        Ok(own) if !in_user_namespace => CapSet::from_bits(own.permitted.bits()),
+        _ => CapSet::FULL,
+    }
 }
 
 fn kill_and_reap(child: &Child) {

@@ -213,6 +213,7 @@ impl Container {
             seccomp_listener: listener,
             set_groups: !in_user_namespace || groups_allowed(pid),
             limits_from_outside,
+            capabilities: super::create::available_capabilities(in_user_namespace),
             home: &home,
             descriptors: &descriptors,
             listen_fds: 0,

@@ -13,7 +13,9 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::error::{Error, StepError, StepKind};
 use crate::init::{Fault, Report, Step, SyncPoint, send_descriptor};
-use crate::plan::NamespacePlan;
+use crate::plan::{NamespacePlan, OOM_SCORE};
+
+const CLONE: &str = "clone the container's process";
 
 /// What the parent does when the child waits.
 pub(super) trait Parent {
@@ -184,12 +186,26 @@ pub(super) fn word(steps: &[Step], index: usize, fault: Fault) -> Error {
                 reason: "executable file not found in $PATH",
             };
         }
+        Step::WriteProc { name, value }
+            if fault.errno == Errno::ACCESS && name.as_c_str() == OOM_SCORE =>
+        {
+            return oom_score_too_low(value);
+        }
         Step::Find(program) if fault.errno == Errno::NOENT => {
             format!("exec: {:?}: stat {}", program.name, program.name)
         }
         other => other.to_string(),
     };
     Error::Step(StepError::new(text, kind, fault))
+}
+
+/// The kernel lets nobody go below the lowest score that somebody with the right to it has set.
+pub(super) fn oom_score_too_low(value: &str) -> Error {
+    Error::Refused {
+        field: "process.oomScoreAdj",
+        value: value.to_owned(),
+        reason: "lower than it may be set without CAP_SYS_RESOURCE",
+    }
 }
 
 /// Fetches the listener of a seccomp filter out of the child and sends it to whoever is to answer it.

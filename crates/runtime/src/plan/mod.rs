@@ -28,7 +28,7 @@ use crate::words;
 pub(crate) use mounts::MountFacts;
 pub(crate) use namespaces::{NamespacePlan, bit as namespace_bit};
 pub(crate) use process::{
-    Limits, ProcessFacts, ProcessPlan, affinity, limits, plan as plan_process, variable,
+    Limits, OOM_SCORE, ProcessFacts, ProcessPlan, affinity, limits, plan as plan_process, variable,
 };
 
 /// What the first process depends on besides the document.

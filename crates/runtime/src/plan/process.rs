@@ -1,7 +1,7 @@
 //! From `process` of the configuration to the steps that make a process who and what it is to be: the
 //! same for a container's first process and for one that joins it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
 use dhow_spec::runtime::{MemoryPolicy as PolicyWords, Process, Rlimit as RlimitWords};
@@ -21,6 +21,8 @@ use crate::words::{
 /// Where programs are looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_UMASK: u32 = 0o022;
+/// Below `/proc`.
+pub(crate) const OOM_SCORE: &CStr = c"self/oom_score_adj";
 
 /// What the steps depend on besides the document.
 pub(crate) struct ProcessFacts<'a> {
@@ -33,6 +35,9 @@ pub(crate) struct ProcessFacts<'a> {
     /// Resource limits and the OOM score are set by the runtime from outside, whose rights the process
     /// in its user namespace lacks.
     pub(crate) limits_from_outside: bool,
+    /// The capabilities that the process can have: all of them in a user namespace of its own, elsewhere
+    /// those that the runtime may use itself.
+    pub(crate) capabilities: CapSet,
     /// The home directory of the user, where the environment has none.
     pub(crate) home: &'a str,
     /// Descriptors above the standard ones that the program is to have.
@@ -81,15 +86,13 @@ pub(crate) fn plan(process: &Process, facts: ProcessFacts<'_>) -> Result<Process
         }));
         warnings = limits.warnings;
         if let Some(score) = process.oom_score_adj {
-            before.push(Step::WriteProc {
-                name: c_string("self/oom_score_adj"),
-                value: score.to_string(),
-            });
+            before.push(Step::WriteProc { name: OOM_SCORE.to_owned(), value: score.to_string() });
         }
     }
     scheduling(process, &mut before)?;
     labels(process, &mut before);
     let mut capabilities = Sets::of(process)?;
+    warnings.extend(capabilities.leave_out(facts.capabilities));
     warnings.extend(capabilities.check_ambient());
     before.push(Step::Bounding(capabilities.bounding));
     let cwd = c_string(process.cwd.as_str());
@@ -305,6 +308,29 @@ impl Sets {
         })
     }
 
+    /// Takes out what the process cannot have, and says so: a runtime that was denied a capability runs
+    /// containers without it rather than none.
+    fn leave_out(&mut self, available: CapSet) -> Option<String> {
+        let mut left_out = 0;
+        for set in [
+            &mut self.bounding,
+            &mut self.effective,
+            &mut self.inheritable,
+            &mut self.permitted,
+            &mut self.ambient,
+        ] {
+            left_out |= *set & !available.bits();
+            *set &= available.bits();
+        }
+        let names: Vec<String> = CapSet::from_bits(left_out).iter().map(Capability::name).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "process.capabilities: left out {}: the runtime has none to give",
+                names.join(" ")
+            )
+        })
+    }
+
     /// The kernel raises only what is permitted and inheritable; the rest is left out and said, as runc
     /// does, whose own `spec` command has written such configurations for years.
     fn check_ambient(&mut self) -> Option<String> {
@@ -393,4 +419,47 @@ fn environment(process: &Process, facts: &ProcessFacts<'_>) -> Vec<CString> {
         environment.push(c_string(format!("NOTIFY_SOCKET={socket}")));
     }
     environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhow_spec::runtime::Capabilities;
+
+    fn sets(words: &[&str]) -> Result<Sets, Error> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let capabilities = Capabilities {
+            bounding: words.clone(),
+            effective: words.clone(),
+            inheritable: words.clone(),
+            permitted: words.clone(),
+            ambient: words,
+        };
+        Sets::of(&Process { capabilities: Some(capabilities), ..Process::default() })
+    }
+
+    #[test]
+    fn what_the_runtime_has_not_is_left_out_and_said_once() {
+        let mut sets = sets(&["CAP_CHOWN", "CAP_SYS_RESOURCE", "CAP_KILL"]).unwrap();
+        let available = CapSet::from_words(&["CAP_CHOWN", "CAP_SETUID"]).unwrap();
+        let said = sets.leave_out(available).unwrap();
+        assert_eq!(
+            said,
+            "process.capabilities: left out CAP_KILL CAP_SYS_RESOURCE: the runtime has none to give"
+        );
+        for set in [sets.bounding, sets.effective, sets.inheritable, sets.permitted, sets.ambient] {
+            assert_eq!(set, 1);
+        }
+        assert_eq!(sets.check_ambient(), None);
+        assert_eq!(sets.leave_out(available), None);
+    }
+
+    #[test]
+    fn an_unknown_capability_is_an_error_whatever_is_available() {
+        let error = sets(&["CAP_FLY"]).map(drop).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "process.capabilities.bounding: unknown capability \"CAP_FLY\""
+        );
+    }
 }

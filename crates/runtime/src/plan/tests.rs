@@ -49,6 +49,7 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
             limits_from_outside: false,
             home: "/root",
             descriptors: &[],
+            capabilities: crate::words::CapSet::FULL,
             listen_fds: 0,
             notify_socket: None,
             mask: SignalSet::NONE,
