@@ -89,6 +89,13 @@ pub enum Error {
     },
     /// A step of the container's first process failed.
     Step(StepError),
+    /// A cgroup of version 2 takes no processes of its own.
+    CgroupRefuses {
+        /// Its directory.
+        dir: PathBuf,
+        /// `EBUSY` or `EOPNOTSUPP`.
+        errno: Errno,
+    },
     /// The container's first process died before it got to its program.
     Died {
         /// By which signal, if by one.
@@ -239,6 +246,13 @@ impl fmt::Display for Error {
             Self::Call { doing, errno } => write!(f, "{doing}: {}", ErrnoWords(*errno)),
             Self::Program { name, said } => write!(f, "{name}: {said}"),
             Self::Step(step) => step.fmt(f),
+            Self::CgroupRefuses { dir, errno } => {
+                let reason = match *errno {
+                    Errno::BUSY => "it has controllers on for the cgroups below it",
+                    _ => "it is below a threaded one",
+                };
+                write!(f, "enter cgroup {}: {reason} and takes no processes", dir.display())
+            }
             Self::Died { signal: Some(signal) } => {
                 write!(
                     f,

@@ -26,7 +26,7 @@ mod scope;
 mod stats;
 mod systemd;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
 

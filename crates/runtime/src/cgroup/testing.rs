@@ -14,10 +14,10 @@ fn unique_name() -> String {
 }
 
 /// A directory of plain files.
-pub(super) struct ScratchDir(PathBuf);
+pub(crate) struct ScratchDir(PathBuf);
 
 impl ScratchDir {
-    pub(super) fn new(files: &[(&str, &str)]) -> ScratchDir {
+    pub(crate) fn new(files: &[(&str, &str)]) -> ScratchDir {
         let dir = std::env::temp_dir().join(unique_name());
         std::fs::create_dir(&dir).unwrap();
         let dir = ScratchDir(dir);
@@ -27,17 +27,17 @@ impl ScratchDir {
         dir
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(super) fn add(&self, name: &str, text: &str) {
+    pub(crate) fn add(&self, name: &str, text: &str) {
         let file = self.0.join(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, text).unwrap();
     }
 
-    pub(super) fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.0.join(name)).unwrap()
     }
 }
@@ -49,22 +49,22 @@ impl Drop for ScratchDir {
 }
 
 /// A cgroup that is one plain directory, under the key of a record ("" for version 2).
-pub(super) fn scratch_cgroup(dir: &ScratchDir, key: &str) -> Cgroup {
+pub(crate) fn scratch_cgroup(dir: &ScratchDir, key: &str) -> Cgroup {
     let version = if key.is_empty() { Version::V2 } else { Version::V1 };
     let node = Node::new(version, vec![key.to_owned()], dir.path().to_owned());
     Cgroup { nodes: vec![node], absent: Vec::new(), unit: None, pending: None }
 }
 
 /// A place of the test's own in every hierarchy of this host.
-pub(super) struct TestPlace {
-    pub(super) hierarchies: Hierarchies,
-    pub(super) path: CgroupPath,
+pub(crate) struct TestPlace {
+    pub(crate) hierarchies: Hierarchies,
+    pub(crate) path: CgroupPath,
 }
 
 impl TestPlace {
     /// `None`, said aloud, where this process may not make cgroups.
     #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-    pub(super) fn new() -> Option<TestPlace> {
+    pub(crate) fn new() -> Option<TestPlace> {
         let allowed = rustix::process::geteuid().is_root() && Hierarchies::discover().is_ok();
         if !allowed {
             let thread = std::thread::current();
@@ -77,7 +77,7 @@ impl TestPlace {
     }
 
     /// As `new`, with a slice's name.
-    pub(super) fn in_slice() -> Option<TestPlace> {
+    pub(crate) fn in_slice() -> Option<TestPlace> {
         let mut place = TestPlace::new()?;
         // A dash would make a slice within a slice, which is nobody's own.
         let name = unique_name().replace('-', "x");
@@ -85,14 +85,14 @@ impl TestPlace {
         Some(place)
     }
 
-    pub(super) fn slice(&self) -> String {
+    pub(crate) fn slice(&self) -> String {
         match &self.path {
             CgroupPath::Absolute(path) => path.display().to_string(),
             other => panic!("{other:?} is no slice"),
         }
     }
 
-    pub(super) fn directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let directory = |one| self.path.directory(&self.hierarchies, one).unwrap().unwrap();
         self.hierarchies.iter().map(directory).collect()
     }
@@ -108,23 +108,23 @@ impl Drop for TestPlace {
 }
 
 /// A process of the test's own, killed and reaped at the end.
-pub(super) struct Sleeper(pub(super) std::process::Child);
+pub(crate) struct Sleeper(pub(crate) std::process::Child);
 
 impl Sleeper {
-    pub(super) fn new() -> Sleeper {
+    pub(crate) fn new() -> Sleeper {
         Sleeper::running("exec sleep 100")
     }
 
     /// A shell with a pipe to its standard input.
     #[expect(clippy::disallowed_methods, reason = "a test's payload")]
-    pub(super) fn running(script: &str) -> Sleeper {
+    pub(crate) fn running(script: &str) -> Sleeper {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", script]);
         command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
         Sleeper(command.spawn().unwrap())
     }
 
-    pub(super) fn pid(&self) -> rustix::process::Pid {
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.0)
     }
 }

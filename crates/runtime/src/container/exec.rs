@@ -245,7 +245,12 @@ impl Container {
             false => Ok(()),
         };
         let mut parent = ExecParent { container: self, process };
-        let launched = entered.and_then(|()| launch.go(&mut parent));
+        let launched = entered.and_then(|()| match launch.go(&mut parent) {
+            Err(Error::CgroupRefuses { .. }) if options.cgroup.is_empty() => {
+                self.go_beside(pid, launch, &mut parent)
+            }
+            other => other,
+        });
         excursion.end()?;
         let (Launched::Running(child) | Launched::Waiting(child)) = launched?;
         let master = match receiver {
@@ -255,6 +260,19 @@ impl Container {
             None => None,
         };
         Ok((child, master))
+    }
+
+    /// The same where the container's own cgroup takes no processes any more, because its first process
+    /// went further down and turned controllers on there: whoever comes later goes where that one is.
+    fn go_beside(
+        &self,
+        pid: Pid,
+        launch: Launch<'_>,
+        parent: &mut ExecParent<'_>,
+    ) -> Result<Launched, Error> {
+        let beside = self.cgroup().map(|cgroup| cgroup.entry_beside(pid)).transpose()?;
+        let dir = beside.and_then(|entry| entry.v2_dir);
+        Launch { cgroup: dir.as_ref().map(AsFd::as_fd), ..launch }.go(parent)
     }
 
     /// The socket that takes the terminal, and our own end of it if nobody else asked for one.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{ContainerProcessState, State, VERSION};
-use dhow_sys::{Child, Clone, Memory, Namespaces, clone_child};
+use dhow_sys::{Child, Clone, Memory, Namespaces, clone_child, fd_path};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -77,7 +77,10 @@ impl Launch<'_> {
             let _ =
                 rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable);
         }
-        let child = made.map_err(Error::call("clone the container's first process"))?;
+        let child = made.map_err(|errno| match self.cgroup {
+            Some(cgroup) => refused_by_cgroup(cgroup, errno),
+            None => Error::call(CLONE)(errno),
+        })?;
         drop(theirs);
         let waits = self.steps.iter().any(|step| matches!(step, Step::AwaitStart { .. }));
         let mut dialogue = Dialogue { steps: self.steps, child, waits };
@@ -89,6 +92,18 @@ impl Launch<'_> {
                 Err(error)
             }
         }
+    }
+}
+
+/// Words the failure of a clone into a cgroup, which has reasons of its own.
+fn refused_by_cgroup(cgroup: BorrowedFd<'_>, errno: Errno) -> Error {
+    match errno {
+        Errno::BUSY | Errno::OPNOTSUPP => {
+            let dir = rustix::fs::readlink(fd_path(cgroup).as_c_str(), Vec::new());
+            let dir = dir.unwrap_or_default().to_string_lossy().into_owned();
+            Error::CgroupRefuses { dir: dir.into(), errno }
+        }
+        errno => Error::call(CLONE)(errno),
     }
 }
 
@@ -360,5 +375,102 @@ fn own_namespace(kind: Namespaces) -> &'static str {
         Namespaces::TIME => "/proc/self/ns/time",
         Namespaces::UTS => "/proc/self/ns/uts",
         _ => "/proc/self/ns/user",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Cgroup;
+    use crate::cgroup::testing::{Sleeper, TestPlace};
+    use dhow_sys::{Argv, Exit, SignalSet};
+
+    struct Nobody;
+
+    impl Parent for Nobody {
+        fn namespaces(&mut self, _pid: Pid) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn mounts(&mut self, _child: &Child) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn ready(&mut self, _child: &Child) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn seccomp_state(&self, _pid: Pid) -> Option<SeccompListener> {
+            None
+        }
+    }
+
+    fn launch(steps: &[Step], cgroup: Option<BorrowedFd<'_>>) -> Result<Exit, Error> {
+        let namespaces = Namespaces::empty();
+        let launch = Launch { steps, namespaces, cgroup, memory: Memory::Copied };
+        match launch.go(&mut Nobody)? {
+            Launched::Running(child) | Launched::Waiting(child) => {
+                child.wait().map_err(Error::call("wait"))
+            }
+        }
+    }
+
+    fn program() -> [Step; 1] {
+        let argv = Argv::new(vec![c"true".to_owned()]);
+        let envp = Argv::new(Vec::new());
+        let candidates = vec![c"/bin/true".to_owned()];
+        let (mask, defaults) = (SignalSet::NONE, SignalSet::NONE);
+        [Step::Exec { argv, envp, candidates, name: "true".to_owned(), mask, defaults }]
+    }
+
+    #[test]
+    fn a_cgroup_that_takes_no_processes_is_told_from_other_failures() {
+        let Some(place) = TestPlace::new() else { return };
+        let cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        let Some(own) = cgroup.entry().unwrap().v2_dir else { return cgroup.remove().unwrap() };
+        let dir = std::fs::read_link(fd_path(own.as_fd()).as_c_str().to_str().unwrap()).unwrap();
+        let controllers = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap();
+        let Some(controller) = controllers.split_whitespace().next() else {
+            return cgroup.remove().unwrap();
+        };
+        let first = Sleeper::new();
+        let write = |name: &str, text: String| std::fs::write(dir.join(name), text).unwrap();
+        std::fs::create_dir(dir.join("in")).unwrap();
+        write("in/cgroup.procs", first.pid().as_raw_nonzero().to_string());
+        write("cgroup.subtree_control", format!("+{controller}"));
+        let refused = launch(&program(), Some(own.as_fd())).unwrap_err();
+        assert!(matches!(refused, Error::CgroupRefuses { .. }), "{refused}");
+        let beside = cgroup.entry_beside(first.pid()).unwrap().v2_dir.unwrap();
+        assert_eq!(launch(&program(), Some(beside.as_fd())).unwrap(), Exit::Code(0));
+        drop(first);
+        // Below a cgroup with a threaded child lies one that is neither the one nor the other.
+        write("cgroup.subtree_control", format!("-{controller}"));
+        std::fs::create_dir_all(dir.join("t/u")).unwrap();
+        write("t/cgroup.type", "threaded".to_owned());
+        let invalid = open_directory(&dir.join("t/u")).unwrap();
+        let refused = launch(&program(), Some(invalid.as_fd())).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "enter cgroup {}: it is below a threaded one and takes no processes",
+                dir.join("t/u").display()
+            )
+        );
+        cgroup.remove().unwrap();
+    }
+
+    #[test]
+    fn an_oom_score_out_of_reach_is_named() {
+        let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        let write =
+            |value: &str| Step::WriteProc { name: OOM_SCORE.to_owned(), value: value.to_owned() };
+        let [exec] = program();
+        let steps = [write(own.trim()), exec];
+        assert_eq!(launch(&steps, None).unwrap(), Exit::Code(0), "the one it has is no change");
+        let fault = Fault::from(Errno::ACCESS);
+        assert_eq!(
+            word(&[write("-1000")], 0, fault).to_string(),
+            "process.oomScoreAdj: \"-1000\": lower than it may be set without CAP_SYS_RESOURCE"
+        );
     }
 }
