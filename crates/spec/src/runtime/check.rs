@@ -181,7 +181,9 @@ fn seccomp(seccomp: &Seccomp) -> Checked {
 }
 
 fn intel_rdt(rdt: &IntelRdt) -> Checked {
+    // `/` alone is the default class.
     if let Some(id) = &rdt.clos_id
+        && id != "/"
         && (id.contains('/') || matches!(id.as_str(), "." | ".."))
     {
         return form("closID", id, "the name of a directory");
