@@ -89,6 +89,17 @@ pub enum Error {
     },
     /// A step of the container's first process failed.
     Step(StepError),
+    /// The kernel refused a share of caches or memory bandwidth.
+    Schemata {
+        /// The group's file.
+        path: PathBuf,
+        /// What was written.
+        text: String,
+        /// What the kernel said.
+        errno: Errno,
+        /// And what it said of it in words.
+        said: String,
+    },
     /// A cgroup of version 2 takes no processes of its own.
     CgroupRefuses {
         /// Its directory.
@@ -246,6 +257,9 @@ impl fmt::Display for Error {
             Self::Call { doing, errno } => write!(f, "{doing}: {}", ErrnoWords(*errno)),
             Self::Program { name, said } => write!(f, "{name}: {said}"),
             Self::Step(step) => step.fmt(f),
+            Self::Schemata { path, text, errno, said } => {
+                write!(f, "write {text:?} to {}: {} ({said})", path.display(), ErrnoWords(*errno))
+            }
             Self::CgroupRefuses { dir, errno } => {
                 let reason = match *errno {
                     Errno::BUSY => "it has controllers on for the cgroups below it",

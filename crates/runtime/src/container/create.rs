@@ -138,6 +138,8 @@ struct Making<'a> {
     record: Record,
     spec: Spec,
     cgroup: Option<Cgroup>,
+    /// Its share of caches and memory bandwidth.
+    group: Option<rdt::Group>,
     /// The signals that were blocked before we blocked any.
     mask: SignalSet,
     /// Something of the container was visible to hooks, so those after its stop run too.
@@ -170,6 +172,7 @@ impl<'a> Making<'a> {
             record,
             spec,
             cgroup: None,
+            group: None,
             mask: dhow_sys::blocked_signals(),
             hooked: false,
         };
@@ -232,9 +235,13 @@ impl<'a> Making<'a> {
         let linux = self.linux()?;
         let mut namespaces = NamespacePlan::of(linux)?;
         let filter = compile_seccomp(linux)?;
-        let group = rdt::Group::make(linux.intel_rdt.as_ref(), self.id)?;
-        self.record.resctrl = group.as_ref().and_then(rdt::Group::made);
+        self.group = rdt::Group::find(linux.intel_rdt.as_ref(), self.id)?;
+        if let Some(group) = &self.group {
+            self.record.resctrl = group.goes_with_container();
+        }
+        // Puts the record down before anything of it is made.
         self.make_cgroup()?;
+        self.make_group()?;
         let start = waits.then(|| self.listen()).transpose()?;
         let entry = match &self.cgroup {
             Some(cgroup) => cgroup.entry()?,
@@ -248,11 +255,17 @@ impl<'a> Making<'a> {
             crate::notice::notice(warning);
         }
         self.record.after_start = after_start(&plan.steps);
-        let child = self.clone_child(&plan, &namespaces, v2_dir.as_ref())?;
-        if let Some(group) = group {
-            group.add(child.pid)?;
-        }
-        Ok(child)
+        self.clone_child(&plan, &namespaces, v2_dir.as_ref())
+    }
+
+    fn make_group(&mut self) -> Result<(), Error> {
+        let Some(group) = &self.group else { return Ok(()) };
+        group.make().inspect_err(|error| {
+            if matches!(error, Error::File { errno: Errno::EXIST, .. }) {
+                // Somebody else made it just now: it is not ours to remove.
+                self.record.resctrl.clear();
+            }
+        })
     }
 
     fn make_cgroup(&mut self) -> Result<(), Error> {
@@ -447,7 +460,7 @@ impl<'a> Making<'a> {
             left.extend(cgroup.kill().err().map(Error::from));
             left.extend(cgroup.remove().err().map(Error::from));
         }
-        left.extend(rdt::remove(self.record.resctrl.as_deref()).err());
+        left.extend(rdt::remove(&self.record.resctrl).err());
         if self.hooked {
             points::after_stop(&self.record, &self.spec);
         }
@@ -485,6 +498,9 @@ impl Parent for Making<'_> {
             if let Some(process) = &self.spec.process {
                 set_limits(pid, process)?;
             }
+        }
+        if let Some(group) = &self.group {
+            group.add(pid)?;
         }
         super::netdev::move_in(&linux.net_devices, pid)
     }

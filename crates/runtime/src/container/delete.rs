@@ -23,7 +23,7 @@ impl Container {
             status => return Err(self.wrong("delete", status)),
         }
         let mut failures = self.remove_cgroup();
-        failures.extend(rdt::remove(self.record.resctrl.as_deref()).err());
+        failures.extend(rdt::remove(&self.record.resctrl).err());
         if let Some(error) = failures.into_iter().next() {
             return Err(error);
         }

@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
-use super::{Container, descriptors, home, mapping};
+use super::{Container, descriptors, home, mapping, rdt};
 use crate::cgroup::SubCgroups;
 use crate::error::Error;
 use crate::foreground::{self, SignalGuard};
@@ -177,7 +177,8 @@ impl Container {
         steps.extend(affinity(affinities.and_then(|words| words.last.as_deref()))?);
         // With rights on the host, limits are set from there: the container's user namespace has none.
         let limits_from_outside = in_user_namespace && privileged;
-        if limits_from_outside {
+        let group = rdt::Group::of_container(linux.intel_rdt.as_ref(), &self.id);
+        if limits_from_outside || group.is_some() {
             steps.push(Step::Sync(SyncPoint::Namespaces));
         }
         let pid_by_parent = kinds.contains(Namespaces::PID) && (privileged || !in_user_namespace);
@@ -244,7 +245,7 @@ impl Container {
                 .map_err(Error::call("join the container's pid namespace")),
             false => Ok(()),
         };
-        let mut parent = ExecParent { container: self, process };
+        let mut parent = ExecParent { container: self, process, limits_from_outside, group };
         let launched = entered.and_then(|()| match launch.go(&mut parent) {
             Err(Error::CgroupRefuses { .. }) if options.cgroup.is_empty() => {
                 self.go_beside(pid, launch, &mut parent)
@@ -337,6 +338,8 @@ fn groups_allowed(pid: Pid) -> bool {
 struct ExecParent<'a> {
     container: &'a Container,
     process: &'a Process,
+    limits_from_outside: bool,
+    group: Option<rdt::Group>,
 }
 
 impl ExecParent<'_> {
@@ -347,7 +350,13 @@ impl ExecParent<'_> {
 
 impl Parent for ExecParent<'_> {
     fn namespaces(&mut self, pid: Pid) -> Result<(), Error> {
-        super::create::set_limits(pid, self.process)
+        if let Some(group) = &self.group {
+            group.add(pid)?;
+        }
+        match self.limits_from_outside {
+            true => super::create::set_limits(pid, self.process),
+            false => Ok(()),
+        }
     }
 
     fn mounts(&mut self, _child: &Child) -> Result<(), Error> {

@@ -1,6 +1,6 @@
-//! Which kernel file systems the host's tree has, for roots that are moved instead of pivoted.
+//! Which kernel file systems the host's tree has, and where.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The mount points of every proc and sysfs outside of `rootfs`: through those that show the whole file
 /// system a container could reach the host after its root is merely moved.
@@ -13,16 +13,36 @@ fn parse(text: &str, rootfs: &str) -> Vec<String> {
     let inside = |place: &str| {
         place.strip_prefix(rootfs).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    text.lines()
-        .filter_map(|line| {
-            let (mount, rest) = line.split_once(" - ")?;
-            let kind = rest.split(' ').next()?;
-            let mut fields = mount.split(' ').skip(3);
-            let (root, place) = (fields.next()?, fields.next()?);
-            let kernel = kind == "proc" || kind == "sysfs";
-            (kernel && root == "/" && !inside(place)).then(|| unescape(place))
-        })
+    mounts(text)
+        .filter(|mount| matches!(mount.kind, "proc" | "sysfs") && mount.root == "/")
+        .filter(|mount| !inside(mount.place))
+        .map(|mount| unescape(mount.place))
         .collect()
+}
+
+/// Where the first file system of this kind is mounted whole.
+pub(super) fn first_of_kind(kind: &str) -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts(&text)
+        .find(|mount| mount.kind == kind && mount.root == "/")
+        .map(|mount| unescape(mount.place).into())
+}
+
+/// One line of mountinfo; texts are as the kernel escapes them.
+struct Mount<'a> {
+    kind: &'a str,
+    /// Which part of the file system is mounted.
+    root: &'a str,
+    place: &'a str,
+}
+
+fn mounts(text: &str) -> impl Iterator<Item = Mount<'_>> {
+    text.lines().filter_map(|line| {
+        let (mount, rest) = line.split_once(" - ")?;
+        let kind = rest.split(' ').next()?;
+        let mut fields = mount.split(' ').skip(3);
+        Some(Mount { kind, root: fields.next()?, place: fields.next()? })
+    })
 }
 
 /// The kernel writes space, tab, line break and backslash as `\040` and so on.
@@ -51,6 +71,13 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_of_a_kind_is_found() {
+        let own = first_of_kind("proc").unwrap();
+        assert!(own.join("self/mountinfo").exists(), "{}", own.display());
+        assert_eq!(first_of_kind("no such kind"), None);
+    }
 
     #[test]
     fn whole_kernel_file_systems_outside_the_root_are_found() {

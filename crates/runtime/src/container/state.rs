@@ -58,9 +58,9 @@ pub(super) struct Record {
     /// The systemd unit that holds the cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<String>,
-    /// The resctrl group that was made for the container.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) resctrl: Option<PathBuf>,
+    /// The resctrl groups that go with the container, in the order in which they can be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) resctrl: Vec<PathBuf>,
 }
 
 /// The steps that follow a container's start, worded for whoever starts it.
@@ -263,7 +263,7 @@ impl Record {
             cgroup: None,
             cgroup_intended: None,
             unit: None,
-            resctrl: None,
+            resctrl: Vec::new(),
         }
     }
 }

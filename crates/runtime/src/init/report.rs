@@ -117,7 +117,7 @@ impl<T> InStep<T> for Result<T, Errno> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum SyncPoint {
-    /// New namespaces are there: the parent writes id mappings, moves devices in.
+    /// New namespaces are there: the parent writes id mappings, moves devices in, sets what only it may.
     Namespaces,
     /// Mounts are made, the root is not yet changed: the parent runs hooks.
     Mounts,

@@ -239,7 +239,8 @@ fn set_names(
     namespaces: &NamespacePlan,
 ) -> Result<(), Error> {
     steps.push(Step::NewSession);
-    if !linux.net_devices.is_empty() && !namespaces.new.contains(Namespaces::USER) {
+    let parent_acts = !linux.net_devices.is_empty() || linux.intel_rdt.is_some();
+    if parent_acts && !namespaces.new.contains(Namespaces::USER) {
         steps.push(Step::Sync(SyncPoint::Namespaces));
     }
     if namespaces.new.contains(Namespaces::NETWORK) {
