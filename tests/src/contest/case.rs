@@ -170,6 +170,25 @@ impl Case {
         Ok(())
     }
 
+    /// From now on the runtime is called by root again.
+    pub(crate) fn become_root(&self) {
+        self.user.store(0, Ordering::Relaxed);
+    }
+
+    /// Makes a cgroup of this case's name in each hierarchy and gives it, and a child `runner`, away.
+    pub(crate) fn delegate_cgroups(&self, user: u32) -> Outcome<Vec<PathBuf>> {
+        let dirs = super::cgroup::roots();
+        let dirs: Vec<PathBuf> = dirs.iter().map(|d| d.join(&self.token)).collect();
+        let mut args = vec!["-R".to_owned(), format!("{user}:{user}")];
+        for dir in &dirs {
+            super::cgroup::create(dir)?;
+            super::cgroup::create(&dir.join("runner"))?;
+            args.push(dir.display().to_string());
+        }
+        Call::new(self, Path::new("chown"), &args).go()?.ok()?;
+        Ok(dirs)
+    }
+
     /// From now on the runtime is called by this program.
     pub(crate) fn wrap(&self, wrapper: &[&str]) {
         *self.wrapper.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -1,7 +1,7 @@
 //! Finds and reads the cgroup files of a process, whatever the layout.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::host;
 use super::verdict::{Outcome, Stop};
@@ -57,4 +57,33 @@ pub(crate) fn has_controller(controller: &str) -> bool {
             fs::read_to_string(format!("{}/cgroup.controllers", m.point))
                 .is_ok_and(|t| t.split_whitespace().any(|c| c == controller))
         })
+}
+
+/// The roots of all mounted hierarchies.
+pub(crate) fn roots() -> Vec<PathBuf> {
+    host::mounts()
+        .into_iter()
+        .filter(|m| m.kind.starts_with("cgroup"))
+        .map(|m| PathBuf::from(m.point))
+        .collect()
+}
+
+/// Makes a cgroup that processes can enter and that has its parent's controllers.
+pub(crate) fn create(dir: &Path) -> Outcome {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    let controllers = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+    for controller in controllers.split_whitespace() {
+        // One that is in use elsewhere cannot be handed on; the others can.
+        let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    fs::create_dir(dir)?;
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        // Only on v1 do these exist and must be filled in.
+        if let Ok(text) = fs::read_to_string(parent.join(file))
+            && !text.trim().is_empty()
+        {
+            fs::write(dir.join(file), text.trim())?;
+        }
+    }
+    Ok(())
 }

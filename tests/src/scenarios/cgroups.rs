@@ -755,6 +755,20 @@ fn events_follow(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// `events` tells when the container runs out of memory.
+fn events_oom(c: &Case) -> Outcome {
+    let memory = json!({ "limit": 33_554_432, "swap": 33_554_432 });
+    let container = c.start_waiting(&c.config().set("/linux/resources/memory", memory))?;
+    let events = c.call(&["events", "--interval", "60s", &c.token]).spawn()?;
+    // It must listen before there is something to hear.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    container.exec(&[], &["/bin/payload", "alloc", "200"])?.code_is(137)?;
+    events.wait_output("\"oom\"")?;
+    container.delete_force()?;
+    events.finish()?.ok()?;
+    Ok(())
+}
+
 /// `ps` lists the container's processes, by their pids outside.
 fn ps(c: &Case) -> Outcome {
     let container = c.create_container(&c.config().payload(&["spawn-and-wait", "2"]))?;
@@ -890,6 +904,7 @@ scenarios![
     update_stopped,
     events_stats,
     events_follow,
+    events_oom,
     ps,
     refused_values,
     systemd_scope,

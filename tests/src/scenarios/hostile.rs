@@ -445,28 +445,38 @@ fn passwd_is_hostile(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
-/// A directory and a link that take turns while the runtime mounts below them.
-fn race_with_links(c: &Case) -> Outcome {
+/// Runs many containers while `name` in the root takes turns with a link to a canary.
+fn race(c: &Case, name: &str, canary: &str, config: &Config) -> Outcome {
     let canaries = Canaries::new(c)?;
     let rootfs = c.bundle.rootfs.clone();
-    fs::create_dir_all(rootfs.join("way/sub"))?;
-    fs::create_dir_all(rootfs.join("other"))?;
-    symlink(canaries.path("dir"), rootfs.join("other/link"))?;
+    fs::create_dir_all(rootfs.join(name).join("sub"))?;
+    fs::create_dir_all(c.dir.join("aside"))?;
+    let (a, b) = (rootfs.join(name), c.dir.join("aside/link"));
+    symlink(canaries.path(canary), &b)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let (flag, root) = (Arc::clone(&stop), rootfs.clone());
+    let flag = Arc::clone(&stop);
     let flipper = std::thread::spawn(move || {
-        let (a, b) = (root.join("way"), root.join("other/link"));
+        let here = rustix::fs::CWD;
         while !flag.load(Ordering::Relaxed) {
             // Exchanging either works or a name is in use just then; the next turn comes.
-            let _ = rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                &a,
-                rustix::fs::CWD,
-                &b,
-                rustix::fs::RenameFlags::EXCHANGE,
-            );
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            let _ = rustix::fs::renameat_with(here, &a, here, &b, exchange);
         }
     });
+    let mut result = Ok(());
+    for _ in 0..if c.stress { 1000 } else { 25 } {
+        result = survives(c, &canaries, config).map(|_| ());
+        if result.is_err() {
+            break;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    check!(flipper.join().is_ok(), "the flipper panicked");
+    result
+}
+
+/// A directory and a link that take turns while the runtime mounts below them.
+fn race_with_links(c: &Case) -> Outcome {
     let source = c.dir.join("source");
     fs::create_dir_all(&source)?;
     let config = c
@@ -475,20 +485,78 @@ fn race_with_links(c: &Case) -> Outcome {
         .mount("tmpfs", "tmpfs", "/way/new/er", &[])
         .mount("bind", &source.display().to_string(), "/way/sub/bound", &["bind"])
         .payload(&["exit", "0"]);
-    let mut result = Ok(());
-    for _ in 0..if c.stress { 1000 } else { 25 } {
-        result = c.run(&config).and_then(|_| canaries.check());
-        if result.is_ok() {
-            // What the link showed for a moment must not be mounted on.
-            result = survives(c, &canaries, &config).map(|_| ());
-        }
-        if result.is_err() {
-            break;
-        }
+    race(c, "way", "dir", &config)
+}
+
+/// The same with `/proc`, and paths in it that are to be masked.
+fn race_with_proc(c: &Case) -> Outcome {
+    let config = c
+        .config()
+        .push("/linux/maskedPaths", "/proc/keys")
+        .push("/linux/readonlyPaths", "/proc/sys")
+        .set("/linux/sysctl/net.ipv4.ip_forward", "1")
+        .payload(&["exit", "0"]);
+    race(c, "proc", "proc", &config)
+}
+
+/// The same with `/dev`, where devices and links are made.
+fn race_with_dev(c: &Case) -> Outcome {
+    let config = c
+        .config()
+        .without_mount("/dev")
+        .without_mount("/dev/pts")
+        .without_mount("/dev/shm")
+        .without_mount("/dev/mqueue")
+        .payload(&["exit", "0"]);
+    race(c, "dev", "dev", &config)
+}
+
+/// A `/proc` that the image brought is no proc: settings must not be written to where it points.
+fn fake_proc(c: &Case) -> Outcome {
+    c.bundle.file("fake/self/attr/exec", "")?;
+    c.bundle.file("fake/sys/net/ipv4/x", "")?;
+    c.bundle.file("etc/target", "untouched")?;
+    symlink("/etc/target", c.bundle.rootfs.join("fake/sys/net/ipv4/ip_forward"))?;
+    let fake = c.bundle.rootfs.join("fake").display().to_string();
+    let config = c
+        .config()
+        .without_mount("/proc")
+        .mount("bind", &fake, "/proc", &["bind"])
+        .set("/linux/sysctl/net.ipv4.ip_forward", "1")
+        .payload(&["exit", "0"]);
+    c.run(&config)?;
+    check_eq!(fs::read_to_string(c.bundle.rootfs.join("etc/target"))?, "untouched", "the target");
+    c.nothing_left()
+}
+
+/// `/dev/console` is a link that leads out, and the container has a terminal.
+fn console_is_link(c: &Case) -> Outcome {
+    let canaries = Canaries::new(c)?;
+    for link in ways_out(c, &canaries.path("file")) {
+        replace(c, "dev/console", &Path::new("..").join(&link))?;
+        let config = c
+            .config()
+            .without_mount("/dev")
+            .without_mount("/dev/shm")
+            .without_mount("/dev/mqueue")
+            .set("/process/terminal", true)
+            .payload(&["exit", "0"]);
+        let config = spy(c, config);
+        c.bundle.configure(&config)?;
+        c.remember(&c.token);
+        let socket = c.dir.join("console.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        let (bundle, path) = (c.bundle.dir.display().to_string(), socket.display().to_string());
+        // Whether it works or is refused: the canaries decide.
+        c.runtime(&["create", "--console-socket", &path, "--bundle", &bundle, &c.token])?;
+        c.runtime(&["delete", "--force", &c.token])?;
+        drop(listener);
+        fs::remove_file(&socket)?;
+        canaries.check()?;
+        check_spy(c, &canaries)?;
+        c.nothing_left()?;
     }
-    stop.store(true, Ordering::Relaxed);
-    check!(flipper.join().is_ok(), "the flipper panicked");
-    result
+    Ok(())
 }
 
 /// The runtime as seen from a hostile container while things are executed in it.
@@ -696,6 +764,10 @@ scenarios![
     program_is_fd,
     passwd_is_hostile(60, 60),
     race_with_links(90, 1800),
+    race_with_proc(90, 1800),
+    race_with_dev(90, 1800),
+    fake_proc,
+    console_is_link,
     program_is_not_writable,
     files_are_not_visible,
     nothing_of_the_runtime_remains,

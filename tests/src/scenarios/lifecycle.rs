@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::scenarios;
-use crate::contest::{Case, Config, Container, Outcome, Stop, check, check_eq, live_processes};
+use crate::contest::{
+    Case, Config, Container, Outcome, Stop, check, check_eq, live_processes, skip,
+};
 use crate::machine::{Arg, Machine, Program};
 
 /// A program that blocks all signals, says so, and exits with the number of the first that comes.
@@ -540,6 +542,28 @@ fn empty_root(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
+/// A container is written to disk and brought back, where CRIU works.
+fn checkpoint_and_restore(c: &Case) -> Outcome {
+    match c.program("criu", &["check"]) {
+        Ok(done) if done.code == 0 => {}
+        Ok(done) => skip!("CRIU does not work here: {}{}", done.out.trim(), done.err.trim()),
+        Err(_) => skip!("CRIU is not installed"),
+    }
+    let container = c.start_waiting(&c.config())?;
+    let images = c.dir.join("images").display().to_string();
+    let work = c.dir.join("work").display().to_string();
+    let paths = ["--image-path", images.as_str(), "--work-path", work.as_str()];
+    c.runtime(&[&["checkpoint"], &paths[..], &[c.token.as_str()]].concat())?.ok()?;
+    container.wait_status("stopped")?;
+    container.delete()?;
+    let bundle = c.bundle.dir.display().to_string();
+    let restore = [&["restore", "-d", "--bundle", &bundle], &paths[..], &[c.token.as_str()]];
+    c.runtime(&restore.concat())?.ok()?;
+    container.check_status("running")?;
+    container.exec(&[], &["/bin/payload", "exit", "0"])?.ok()?;
+    container.delete_force()
+}
+
 scenarios![
     all_states,
     state_shape,
@@ -584,4 +608,5 @@ scenarios![
     signals_are_forwarded,
     outlives_its_creator,
     empty_root,
+    checkpoint_and_restore(60, 60),
 ];

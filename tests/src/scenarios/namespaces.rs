@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::scenarios;
-use crate::contest::{Case, Config, Holder, Outcome, check, check_eq, skip};
+use crate::contest::{Case, Config, Holder, Outcome, check, check_eq, check_ok, skip};
 use crate::inside;
 
 const KINDS: [(&str, &str); 5] =
@@ -71,6 +71,24 @@ fn absent_network(c: &Case) -> Outcome {
     absent(c, c.config().without_namespace("network"), "net")
 }
 
+/// Without a mount namespace, and with nothing to mount, the root is changed all the same.
+fn absent_mount(c: &Case) -> Outcome {
+    let config = c
+        .config()
+        .without_namespace("mount")
+        .set("/mounts", json!([]))
+        .payload(&["try", "ls", "/"]);
+    let done = c.run(&config)?;
+    if done.code != 0 {
+        // A runtime may insist on a mount namespace, in one line.
+        done.fails_naming(&["mount"])?;
+    } else {
+        let got: Vec<crate::Attempt> = done.json()?;
+        check_eq!(check_ok!(got[0]), "bin dev etc proc sys tmp", "the root's entries");
+    }
+    c.nothing_left()
+}
+
 /// A new network namespace has nothing but a loopback interface.
 fn new_network(c: &Case) -> Outcome {
     let report = c.report(&c.config())?;
@@ -120,6 +138,11 @@ fn join_ipc(c: &Case) -> Outcome {
 /// A uts namespace is joined by path.
 fn join_uts(c: &Case) -> Outcome {
     join(c, "uts", "--uts", "uts")
+}
+
+/// A mount namespace is joined by path.
+fn join_mount(c: &Case) -> Outcome {
+    join(c, "mount", "--mount", "mnt")
 }
 
 /// A cgroup namespace is joined by path.
@@ -273,7 +296,7 @@ fn user_owns_others(c: &Case) -> Outcome {
     let caps = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"];
     let config = c.config().user_namespace(100_000, 65_536).caps(&caps);
     let got = c.attempts(&config, &[&["hostname", "mine"], &["bind-port", "80"]])?;
-    crate::contest::check_ok!(got[0]);
+    check_ok!(got[0]);
     // The loopback interface is down or up depending on the runtime; being allowed is what counts.
     check!(
         got[1].errno != Some(rustix::io::Errno::ACCESS.raw_os_error()),
@@ -381,6 +404,8 @@ scenarios![
     absent_ipc,
     absent_uts,
     absent_network,
+    absent_mount,
+    join_mount,
     join_network,
     join_ipc,
     join_uts,

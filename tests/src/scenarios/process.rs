@@ -524,6 +524,28 @@ fn apparmor(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// Cache allocation that the machine does not have is refused in one line.
+fn intel_rdt_absent(c: &Case) -> Outcome {
+    if std::path::Path::new("/sys/fs/resctrl/schemata").exists() {
+        skip!("this machine has resctrl");
+    }
+    let rdt = json!({ "closID": "contest", "l3CacheSchema": "L3:0=f" });
+    c.run(&c.config().set("/linux/intelRdt", rdt))?.fails_naming(&["rdt|resctrl"])?;
+    c.nothing_left()
+}
+
+/// A label that no security module would enforce is refused, or the container runs without.
+fn label_without_module(c: &Case) -> Outcome {
+    if std::path::Path::new("/sys/kernel/security/apparmor/profiles").exists() {
+        skip!("the kernel runs AppArmor");
+    }
+    let done = c.run(&c.config().set("/process/apparmorProfile", "some-profile"))?;
+    if done.code != 0 {
+        done.fails_naming(&["apparmor|some-profile"])?;
+    }
+    c.nothing_left()
+}
+
 scenarios![
     args,
     no_args,
@@ -570,4 +592,6 @@ scenarios![
     exec_cpu_affinity,
     memory_policy,
     apparmor,
+    label_without_module,
+    intel_rdt_absent,
 ];

@@ -8,7 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::{Value, json};
 
 use super::scenarios;
-use crate::contest::{Case, Config, Outcome, check, check_eq, check_errno, check_ok, skip};
+use crate::contest::{
+    Case, Config, Outcome, cgroups_named, check, check_eq, check_errno, check_ok, remove_cgroups,
+    skip,
+};
 use crate::inside::Report;
 
 const USER: u32 = 1500;
@@ -241,6 +244,36 @@ fn with_many_ids(c: &Case, user: Value) -> Outcome<Report> {
     report
 }
 
+/// In cgroups that were given to it, a user sets limits.
+fn delegated_cgroup(c: &Case) -> Outcome {
+    let config = rootless(c)?;
+    let delegated = c.delegate_cgroups(USER)?;
+    // Entering needs root; the runtime itself is the user's.
+    let mut script = String::from("#!/bin/sh\n");
+    for dir in &delegated {
+        script.push_str(&format!("echo $$ > {}/runner/cgroup.procs\n", dir.display()));
+    }
+    script.push_str(&format!(
+        "export XDG_RUNTIME_DIR={}\nexec setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"\n",
+        c.root.display()
+    ));
+    let path = c.dir.join("enter");
+    fs::write(&path, script)?;
+    c.become_root();
+    c.wrap(&["sh", &path.display().to_string()]);
+    let config =
+        config.cgroup(&format!("/{}/container", c.token)).set("/linux/resources/pids/limit", 20);
+    let container = c.start_waiting(&config)?;
+    check_eq!(container.cgroup_file("pids", "pids.max")?, "20", "pids.max");
+    let dir = container.cgroup_dir("pids")?;
+    check_eq!(fs::metadata(&dir)?.uid(), USER, "owner of {}", dir.display());
+    container.delete_force()?;
+    check!(!dir.exists(), "{} is left", dir.display());
+    c.wrap(&[]);
+    remove_cgroups(cgroups_named(&c.token));
+    c.nothing_left()
+}
+
 /// `spec --rootless` writes a configuration that works for its caller.
 fn spec(c: &Case) -> Outcome {
     rootless(c)?;
@@ -273,5 +306,6 @@ scenarios![
     foreign_mapping,
     many_ids,
     many_ids_groups,
+    delegated_cgroup,
     spec,
 ];
