@@ -101,6 +101,8 @@ impl<'c> Call<'c> {
     pub(crate) fn new(case: &'c Case, program: &Path, args: &[String]) -> Self {
         let mut command = Command::new(program);
         command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        // Whatever a program drops into its directory goes with the case.
+        command.current_dir(&case.dir);
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         Call {
             case,
