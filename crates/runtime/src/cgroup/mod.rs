@@ -303,63 +303,97 @@ mod tests {
     }
 
     fn value(cgroup: &Cgroup, controller: Controller, file: &str) -> String {
-        cgroup
-            .node_of_v1(controller)
-            .unwrap_or(&cgroup.nodes[0])
-            .read(file)
-            .unwrap()
-            .trim()
-            .to_owned()
+        let node = cgroup.node_of_v1(controller).or(cgroup.unified()).unwrap();
+        node.read(file).unwrap().trim().to_owned()
+    }
+
+    fn resources(text: &str) -> Resources {
+        Resources::parse(text.as_bytes()).unwrap()
+    }
+
+    /// Files of one version with what they are to hold.
+    type Wanted<'a> = [(&'a str, &'a str)];
+
+    fn check(cgroup: &Cgroup, controller: Controller, on_v1: &Wanted<'_>, on_v2: &Wanted<'_>) {
+        let wanted = if cgroup.node_of_v1(controller).is_some() { on_v1 } else { on_v2 };
+        for (file, text) in wanted {
+            assert_eq!(value(cgroup, controller, file), *text, "{file}");
+        }
     }
 
     #[test]
     fn limits_are_in_force_and_move_in_either_direction() {
         let Some(place) = TestPlace::new() else { return };
-        let resources = |text: &str| Resources::parse(text.as_bytes()).unwrap();
         let first = resources(
-            r#"{"memory": {"limit": 33554432, "reservation": 25165824, "swap": 50331648, "swappiness": 10},
+            r#"{"memory": {"limit": 33554432, "reservation": 25165824, "swap": 50331648},
                 "cpu": {"shares": 100, "quota": 50000, "period": 100000, "burst": 1000, "cpus": "0"},
                 "pids": {"limit": 20}}"#,
         );
         let cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&first)).unwrap();
-        if cgroup.node_of_v1(Controller::Memory).is_none()
-            || cgroup.node_of_v1(Controller::Cpu).is_none()
-        {
-            return cgroup.remove().unwrap();
-        }
-        let memory = |file| value(&cgroup, Controller::Memory, file);
-        assert_eq!(memory("memory.limit_in_bytes"), "33554432");
-        assert_eq!(memory("memory.memsw.limit_in_bytes"), "50331648");
-        assert_eq!(memory("memory.soft_limit_in_bytes"), "25165824");
-        assert_eq!(memory("memory.swappiness"), "10");
-        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.shares"), "100");
-        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.cfs_quota_us"), "50000");
-        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.cfs_burst_us"), "1000");
-        assert_eq!(value(&cgroup, Controller::Cpuset, "cpuset.cpus"), "0");
-        assert_eq!(value(&cgroup, Controller::Pids, "pids.max"), "20");
-
-        cgroup.update(&resources(r#"{"memory": {"limit": 62914560, "swap": 83886080}}"#)).unwrap();
-        assert_eq!(memory("memory.memsw.limit_in_bytes"), "83886080");
-        cgroup.update(&resources(r#"{"memory": {"limit": 31457280, "swap": 52428800}}"#)).unwrap();
-        assert_eq!(memory("memory.limit_in_bytes"), "31457280");
-        cgroup.update(&resources(r#"{"memory": {"limit": -1}, "pids": {"limit": -1}}"#)).unwrap();
-        assert!(memory("memory.memsw.limit_in_bytes").len() > 15);
-        assert_eq!(value(&cgroup, Controller::Pids, "pids.max"), "max");
-        // Quota above what the old burst and period allow together, and back.
-        let cpu = |quota, period, burst| {
-            resources(&format!(
-                r#"{{"cpu": {{"quota": {quota}, "period": {period}, "burst": {burst}}}}}"#
-            ))
-        };
-        cgroup.update(&cpu(600_000, 900_000, 500_000)).unwrap();
-        cgroup.update(&cpu(20_000, 30_000, 10_000)).unwrap();
-        assert_eq!(value(&cgroup, Controller::Cpu, "cpu.cfs_burst_us"), "10000");
-        let refused = cgroup.update(&resources(r#"{"pids": {"limit": 9000000000}}"#)).unwrap_err();
-        let file = cgroup.node_of_v1(Controller::Pids).unwrap().file("pids.max");
-        assert_eq!(
-            refused.to_string(),
-            format!("write \"9000000000\" to {}: invalid argument", file.display())
+        check(
+            &cgroup,
+            Controller::Memory,
+            &[
+                ("memory.limit_in_bytes", "33554432"),
+                ("memory.memsw.limit_in_bytes", "50331648"),
+                ("memory.soft_limit_in_bytes", "25165824"),
+            ],
+            &[
+                ("memory.max", "33554432"),
+                ("memory.swap.max", "16777216"),
+                ("memory.low", "25165824"),
+            ],
         );
+        check(
+            &cgroup,
+            Controller::Cpu,
+            &[("cpu.shares", "100"), ("cpu.cfs_quota_us", "50000"), ("cpu.cfs_burst_us", "1000")],
+            &[("cpu.weight", "17"), ("cpu.max", "50000 100000"), ("cpu.max.burst", "1000")],
+        );
+        check(&cgroup, Controller::Cpuset, &[("cpuset.cpus", "0")], &[("cpuset.cpus", "0")]);
+        check(&cgroup, Controller::Pids, &[("pids.max", "20")], &[("pids.max", "20")]);
+
+        for (limit, swap, in_swap) in
+            [(62914560, 83886080, "20971520"), (31457280, 52428800, "20971520")]
+        {
+            let text = format!(r#"{{"memory": {{"limit": {limit}, "swap": {swap}}}}}"#);
+            cgroup.update(&resources(&text)).unwrap();
+            let (limit, swap) = (limit.to_string(), swap.to_string());
+            check(
+                &cgroup,
+                Controller::Memory,
+                &[("memory.limit_in_bytes", &limit), ("memory.memsw.limit_in_bytes", &swap)],
+                &[("memory.max", &limit), ("memory.swap.max", in_swap)],
+            );
+        }
+        cgroup.update(&resources(r#"{"memory": {"limit": -1}, "pids": {"limit": -1}}"#)).unwrap();
+        // As much as fits into the kernel's page counter.
+        let none = (i64::MAX & !0xfff).to_string();
+        check(
+            &cgroup,
+            Controller::Memory,
+            &[("memory.memsw.limit_in_bytes", &none)],
+            &[("memory.max", "max"), ("memory.swap.max", "max")],
+        );
+        check(&cgroup, Controller::Pids, &[("pids.max", "max")], &[("pids.max", "max")]);
+
+        // Quota above what the old burst and period allow together, and back.
+        for (quota, period, burst) in [(600_000, 900_000, 500_000), (20_000, 30_000, 10_000)] {
+            let text =
+                format!(r#"{{"cpu": {{"quota": {quota}, "period": {period}, "burst": {burst}}}}}"#);
+            cgroup.update(&resources(&text)).unwrap();
+            let (burst, both) = (burst.to_string(), format!("{quota} {period}"));
+            check(
+                &cgroup,
+                Controller::Cpu,
+                &[("cpu.cfs_burst_us", &burst)],
+                &[("cpu.max.burst", &burst), ("cpu.max", &both)],
+            );
+        }
+        let refused = cgroup.update(&resources(r#"{"pids": {"limit": 9000000000}}"#)).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.starts_with("write \"9000000000\" to /"), "{text}");
+        assert!(text.ends_with("/pids.max: invalid argument"), "{text}");
         cgroup.remove().unwrap();
     }
 

@@ -151,11 +151,11 @@ mod tests {
         )
         .unwrap();
         let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, Some(&resources)).unwrap();
+        let script = "read go; head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null";
+        let mut hungry = Sleeper::running(script);
+        cgroup.attach(hungry.pid()).unwrap();
         let mut watch = cgroup.watch_oom().unwrap();
         assert_eq!(watch.take().unwrap(), OomEvent::Nothing);
-        let mut hungry =
-            Sleeper::running("read go; head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null");
-        cgroup.attach(hungry.pid()).unwrap();
         hungry.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
         assert_eq!(waits_for(&mut watch), OomEvent::Oom);
         hungry.0.wait().unwrap();
