@@ -156,9 +156,9 @@ impl fmt::Display for CgroupError {
                 f,
                 "cannot set {setting}: this host has no cgroup hierarchy with the {controller} controller"
             ),
-            CgroupError::NotDelegated { controller, setting, dir, errno } => write!(
+            CgroupError::NotDelegated { setting, dir, errno, .. } => write!(
                 f,
-                "cannot set {controller} limit {setting}: container could not join or create cgroup {}: {}",
+                "cannot set {setting}: container could not join or create cgroup: {}: {}",
                 dir.display(),
                 ErrnoWords(*errno)
             ),

@@ -432,6 +432,37 @@ mod tests {
         assert!(place.directories().iter().all(|dir| !dir.exists()));
     }
 
+    /// Runs itself again as a user who may make no cgroup.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test is its own payload")]
+    fn a_user_without_rights_goes_without_in_the_default_place_only() {
+        use std::os::unix::process::CommandExt;
+        const NAME: &str =
+            "cgroup::tests::a_user_without_rights_goes_without_in_the_default_place_only";
+        let Ok(hierarchies) = Hierarchies::discover() else { return };
+        if rustix::process::geteuid().is_root() {
+            let mut again = std::process::Command::new("/proc/self/exe");
+            let output = again.args(["--exact", NAME]).uid(65534).gid(65534).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            return;
+        }
+        let parse = |path| CgroupPath::parse(path, "dhow-test-user", Manager::Cgroupfs).unwrap();
+        let limits = resources(r#"{"pids": {"limit": 3}}"#);
+        let default = parse(None);
+        let cgroup = Cgroup::create(&hierarchies, &default, None).unwrap();
+        assert!(cgroup.nodes.is_empty());
+        assert!(cgroup.entry().unwrap().v2_dir.is_none());
+        assert!(cgroup.pids(true).unwrap().is_empty());
+        cgroup.remove().unwrap();
+        let limited = Cgroup::create(&hierarchies, &default, Some(&limits)).unwrap_err();
+        let text = limited.to_string();
+        let wanted = "cannot set pids limit: container could not join or create cgroup: /";
+        assert!(text.starts_with(wanted) && text.ends_with(": permission denied"), "{text}");
+        let asked = Cgroup::create(&hierarchies, &parse(Some("/dhow-test-user")), None);
+        assert!(matches!(asked, Err(CgroupError::Make { errno: Errno::ACCESS, .. })), "{asked:?}");
+    }
+
     #[test]
     fn nested_places_are_made_with_their_parents_and_taken_back_on_failure() {
         let Some(place) = TestPlace::new() else { return };

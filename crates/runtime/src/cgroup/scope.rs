@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::cgroup::node::write_file;
     use crate::cgroup::path::{CgroupPath, Manager};
+    use crate::cgroup::systemd::Bus;
     use crate::cgroup::systemd::testing::{Answer, FakeManager, JOB};
     use crate::cgroup::systemd::value::Value;
     use crate::cgroup::testing::{Sleeper, TestPlace};
@@ -228,14 +229,26 @@ mod tests {
 
     #[test]
     fn the_host_s_own_systemd_agrees() {
-        let running = std::path::Path::new("/run/systemd/system").exists();
-        let Some(place) = TestPlace::in_slice().filter(|_| running) else { return };
+        if !std::path::Path::new("/run/systemd/system").exists() {
+            return;
+        }
+        agrees_with(Bus::system());
+        let public = PathBuf::from("/run/dbus/system_bus_socket");
+        if public.exists() {
+            agrees_with(Bus::at("/nowhere".into(), public, false));
+        }
+    }
+
+    fn agrees_with(bus: Bus) {
+        let Some(place) = TestPlace::in_slice() else { return };
         let text = format!("{}:test:real", place.slice());
         let annotations = [("org.systemd.property.CollectMode", "'inactive-or-failed'")];
         let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let path = CgroupPath::parse(Some(&text), "c1", Manager::Systemd)
-            .and_then(|path| path.with_annotations(&annotations.into()))
-            .unwrap();
+            .and_then(|path| path.with_annotations(&annotations.into()));
+        let CgroupPath::Scope(mut scope) = path.unwrap() else { unreachable!() };
+        scope.bus = Some(bus);
+        let path = CgroupPath::Scope(scope.clone());
         let limits = |text: &str| Resources::parse(text.as_bytes()).unwrap();
         let first = limits(
             r#"{"pids": {"limit": 20}, "memory": {"limit": 33554432, "swap": 33554432},
@@ -254,6 +267,9 @@ mod tests {
         Cgroup::from_record(&cgroup.record()).remove().unwrap();
         assert!(cgroup.nodes.iter().all(|node| !node.path.exists()));
         cgroup.remove().unwrap();
+        // systemd made the slice on the way, and keeps it until told otherwise.
+        scope.unit = place.slice();
+        Unit::of(&scope).unwrap().stop().unwrap();
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Bus {
 
     /// For a test that answers itself.
     #[cfg(test)]
-    pub(super) fn at(private: PathBuf, public: PathBuf, user: bool) -> Bus {
+    pub(in crate::cgroup) fn at(private: PathBuf, public: PathBuf, user: bool) -> Bus {
         Bus { private, public, user }
     }
 
@@ -88,6 +88,8 @@ pub(super) struct Connection {
     /// Calls on the message bus go to a name, and those on the private socket to nobody.
     destination: Option<&'static str>,
     serial: u32,
+    /// What has come and is not yet read.
+    input: Vec<u8>,
     signals: VecDeque<Message>,
 }
 
@@ -105,8 +107,13 @@ impl Connection {
             }
         };
         let destination = if is_private { None } else { Some(SYSTEMD_NAME) };
-        let mut connection =
-            Connection { stream, destination, serial: 0, signals: VecDeque::new() };
+        let mut connection = Connection {
+            stream,
+            destination,
+            serial: 0,
+            input: Vec::new(),
+            signals: VecDeque::new(),
+        };
         connection.authenticate(path, uid)?;
         if !is_private {
             connection.subscribe()?;
@@ -114,25 +121,28 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The text part of the protocol: a NUL that carries our credentials, and a claim to be who they say.
+    /// The text part of the protocol: a NUL that carries our credentials, a claim to be who they say, and,
+    /// without waiting for the answer, the end of the text.
+    ///
+    /// systemd reads what comes in one piece in one piece: a first message that arrived together with
+    /// `BEGIN` would lie there unseen until another comes. So `BEGIN` goes first, with the claim, and the
+    /// answer to the claim says that both are read.
     fn authenticate(&mut self, path: &Path, uid: u32) -> Result<(), BusError> {
         let deadline = Instant::now() + PATIENCE;
         let claim: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {claim}\r\n").as_bytes())?;
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            let mut byte = [0];
-            self.receive(&mut byte, deadline)?;
-            line.push(byte[0]);
-            if line.len() > 1024 {
-                break;
+        self.send(format!("\0AUTH EXTERNAL {claim}\r\nBEGIN\r\n").as_bytes())?;
+        let line = loop {
+            match self.input.windows(2).position(|pair| pair == b"\r\n") {
+                Some(end) => break self.input.drain(..end + 2).collect::<Vec<u8>>(),
+                None if self.input.len() > 1024 => return Err(BusError::Malformed),
+                None => self.fill(deadline)?,
             }
-        }
+        };
         if !line.starts_with(b"OK ") {
             let answer = String::from_utf8_lossy(&line).trim_end().to_owned();
             return Err(BusError::Refused { path: path.to_owned(), answer });
         }
-        self.send(b"BEGIN\r\n")
+        Ok(())
     }
 
     fn subscribe(&mut self) -> Result<(), BusError> {
@@ -230,9 +240,9 @@ impl Connection {
         self.stream.write_all(bytes).map_err(|error| BusError::Io(number(&error)))
     }
 
-    fn receive(&mut self, into: &mut [u8], deadline: Instant) -> Result<(), BusError> {
-        let mut filled = 0;
-        while filled < into.len() {
+    /// Waits for some more bytes.
+    fn fill(&mut self, deadline: Instant) -> Result<(), BusError> {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(BusError::Late);
@@ -240,27 +250,34 @@ impl Connection {
             self.stream
                 .set_read_timeout(Some(left))
                 .map_err(|error| BusError::Io(number(&error)))?;
-            match self.stream.read(&mut into[filled..]) {
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(BusError::Closed),
-                Ok(count) => filled += count,
+                Ok(count) => {
+                    self.input.extend(&buffer[..count]);
+                    return Ok(());
+                }
                 Err(error) if is_passing(error.kind()) => {}
                 Err(error) => return Err(BusError::Io(number(&error))),
             }
         }
-        Ok(())
     }
 
     fn receive_message(&mut self, deadline: Instant) -> Result<Message, BusError> {
-        let mut bytes = vec![0u8; 16];
-        self.receive(&mut bytes, deadline)?;
-        let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|by| bytes[at + by])) as usize;
-        let (body, fields) = (word(4), word(12));
-        if bytes[0] != b'l' || body > MESSAGE_SIZE_MAX || fields > MESSAGE_SIZE_MAX {
+        while self.input.len() < 16 {
+            self.fill(deadline)?;
+        }
+        let word = |at: usize| [0, 1, 2, 3].map(|by| self.input[at + by]);
+        let (body, fields) = (u32::from_le_bytes(word(4)), u32::from_le_bytes(word(12)));
+        let (body, fields) = (body as usize, fields as usize);
+        if self.input[0] != b'l' || body > MESSAGE_SIZE_MAX || fields > MESSAGE_SIZE_MAX {
             return Err(BusError::Malformed);
         }
         let body_at = (16 + fields).next_multiple_of(8);
-        bytes.resize(body_at + body, 0);
-        self.receive(&mut bytes[16..], deadline)?;
+        while self.input.len() < body_at + body {
+            self.fill(deadline)?;
+        }
+        let bytes: Vec<u8> = self.input.drain(..body_at + body).collect();
         Message::parse(&bytes, body_at).ok_or(BusError::Malformed)
     }
 }

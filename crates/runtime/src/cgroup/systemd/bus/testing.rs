@@ -90,10 +90,11 @@ impl Peer {
         let uid = rustix::process::geteuid().as_raw().to_string();
         let claim: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(line, format!("\0AUTH EXTERNAL {claim}\r\n"));
-        reader.get_mut().write_all(b"OK 0123456789abcdef\r\n").unwrap();
+        // No answer may be waited for in between.
         line.clear();
         reader.read_line(&mut line).unwrap();
         assert_eq!(line, "BEGIN\r\n");
+        reader.get_mut().write_all(b"OK 0123456789abcdef\r\n").unwrap();
         Some(Peer { reader, serial: 0 })
     }
 
