@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::controller::{Controller, Controllers};
 use super::error::CgroupError;
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
-use super::node::{Node, read_text, write_file};
+use super::node::{Node, read_value, write_file};
 use super::remove::remove_directories;
 
 /// Directories made so far, deepest last; removed on drop unless kept.
@@ -67,7 +67,7 @@ fn mkdir(dir: &Path) -> Result<(), Errno> {
 /// already stays as it is.
 pub(super) fn fill_cpuset(mount: &Path, dir: &Path, made: &Made) -> Result<(), CgroupError> {
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        if made.contains(dir) || read_text(&dir.join(name))?.trim().is_empty() {
+        if made.contains(dir) || read_value(&dir.join(name))?.trim().is_empty() {
             let above = dir.parent().unwrap_or(mount);
             write_file(&dir.join(name), &inherited(mount, above, name)?)?;
         }
@@ -77,7 +77,7 @@ pub(super) fn fill_cpuset(mount: &Path, dir: &Path, made: &Made) -> Result<(), C
 
 fn inherited(mount: &Path, dir: &Path, name: &str) -> Result<String, CgroupError> {
     let file = dir.join(name);
-    let text = read_text(&file)?;
+    let text = read_value(&file)?;
     if !text.trim().is_empty() || dir == mount {
         return Ok(text.trim().to_owned());
     }
@@ -101,7 +101,7 @@ pub(super) fn enable_controllers(
     if missing.is_empty() {
         return Ok(());
     }
-    let top = read_text(&hierarchy.mount.join("cgroup.controllers"))?;
+    let top = read_value(&hierarchy.mount.join("cgroup.controllers"))?;
     missing = missing.and(Controllers::from_v2_list(&top));
     if missing.is_empty() {
         return Ok(());
@@ -110,10 +110,20 @@ pub(super) fn enable_controllers(
     for dir in levels(&hierarchy.mount, &leaf.path) {
         refusal = enable_in(&dir, missing).err().or(refusal);
     }
-    let have = Controllers::from_v2_list(&leaf.read("cgroup.controllers")?);
+    let have = Controllers::from_v2_list(&read_value(&leaf.file("cgroup.controllers"))?);
     leaf.set_controllers(have);
-    if !missing.without(have).is_empty() {
-        leaf.refusal = refusal;
+    if missing.without(have).is_empty() {
+        return Ok(());
+    }
+    match refusal {
+        // Below a threaded cgroup a new one is of no use before it is made threaded too, and then has no
+        // memory or I/O controller: nothing that a container should be in.
+        Some(threaded @ CgroupError::Threaded { .. })
+            if read_value(&leaf.file("cgroup.type"))?.trim() == "domain invalid" =>
+        {
+            return Err(threaded);
+        }
+        refusal => leaf.refusal = refusal,
     }
     Ok(())
 }
@@ -130,26 +140,33 @@ fn levels(mount: &Path, leaf: &Path) -> Vec<PathBuf> {
     levels
 }
 
-/// All at once, or, when the kernel refuses the whole line for one of them, one by one.
+/// All at once, or, when one of them is not to be had here, one by one.
+///
+/// Not so when processes are in the way: single controllers might be let in (those that know threads), and
+/// would make a threaded cgroup of this one, with no place for containers below it.
 fn enable_in(dir: &Path, wanted: Controllers) -> Result<(), CgroupError> {
-    let file = dir.join("cgroup.subtree_control");
-    if write_file(&file, &wanted.v2_list("+")).is_ok() {
-        return Ok(());
+    match enable(dir, wanted) {
+        Ok(()) => Ok(()),
+        Err(error @ (CgroupError::InnerProcesses { .. } | CgroupError::Threaded { .. })) => {
+            Err(error)
+        }
+        Err(_) => {
+            let alone = |one: Controller| [one].into_iter().collect::<Controllers>();
+            let refused = wanted.iter().filter_map(|one| enable(dir, alone(one)).err());
+            refused.last().map_or(Ok(()), Err)
+        }
     }
-    let refused = wanted.iter().filter_map(|one| enable_one(dir, &file, one).err());
-    refused.last().map_or(Ok(()), Err)
 }
 
-fn enable_one(dir: &Path, file: &Path, controller: Controller) -> Result<(), CgroupError> {
-    let alone: Controllers = [controller].into_iter().collect();
-    write_file(file, &alone.v2_list("+")).map_err(|error| match error.errno() {
-        Some(Errno::BUSY) => {
-            CgroupError::InnerProcesses { dir: dir.to_owned(), controllers: alone.v2_list("") }
+fn enable(dir: &Path, wanted: Controllers) -> Result<(), CgroupError> {
+    let written = write_file(&dir.join("cgroup.subtree_control"), &wanted.v2_list("+"));
+    written.map_err(|error| {
+        let (dir, controllers) = (dir.to_owned(), wanted.v2_list(""));
+        match error.errno() {
+            Some(Errno::BUSY) => CgroupError::InnerProcesses { dir, controllers },
+            Some(Errno::OPNOTSUPP) => CgroupError::Threaded { dir, controllers },
+            _ => error,
         }
-        Some(Errno::OPNOTSUPP) => {
-            CgroupError::Threaded { dir: dir.to_owned(), controllers: alone.v2_list("") }
-        }
-        _ => error,
     })
 }
 
@@ -204,6 +221,42 @@ mod tests {
         fill_cpuset(dir.path(), &dir.path().join("a"), &Made::default()).unwrap();
         assert_eq!(dir.text("a/cpuset.cpus"), "1\n");
         assert_eq!(dir.text("a/cpuset.mems"), "0");
+    }
+
+    #[test]
+    fn what_keeps_controllers_off_is_told_when_a_limit_needs_them() {
+        use crate::cgroup::testing::{Sleeper, TestPlace};
+        use crate::cgroup::{Cgroup, CgroupPath};
+
+        let Some(place) = TestPlace::new() else { return };
+        let Some(free) = place.hierarchies.iter().find(|one| one.version == Version::V2) else {
+            return;
+        };
+        let top = read_value(&free.mount.join("cgroup.controllers")).unwrap();
+        // A controller with a file to set, and one that cannot be on in a cgroup with processes.
+        if !Controllers::from_v2_list(&top).contains(Controller::Memory) {
+            return;
+        }
+        let mut outer = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        let sleeper = Sleeper::new();
+        outer.attach(sleeper.pid()).unwrap();
+        let CgroupPath::Absolute(path) = &place.path else { unreachable!() };
+        let inner = CgroupPath::Absolute(path.join("inner"));
+        let limits = dhow_spec::runtime::Resources::parse(br#"{"memory": {"limit": 9000000}}"#);
+        Cgroup::create(&place.hierarchies, &inner, None).unwrap().remove().unwrap();
+        let error = Cgroup::create(&place.hierarchies, &inner, Some(&limits.unwrap()));
+        let text = error.unwrap_err().to_string();
+        let end =
+            format!("below cgroup {}: it has processes of its own", outer.nodes[0].path.display());
+        assert!(text.starts_with("cannot enable ") && text.ends_with(&end), "{text}");
+
+        // A controller that knows threads, turned on in spite of the process, makes its cgroup threaded.
+        outer.nodes[0].write("cgroup.subtree_control", "+pids").unwrap();
+        let error = Cgroup::create(&place.hierarchies, &inner, None).unwrap_err().to_string();
+        assert!(error.ends_with(": it is threaded"), "{error}");
+        outer.kill().unwrap();
+        drop(sleeper);
+        outer.remove().unwrap();
     }
 
     #[test]

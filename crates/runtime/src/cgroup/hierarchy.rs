@@ -12,7 +12,7 @@ use rustix::fs::Access;
 
 use super::controller::{Controller, Controllers};
 use super::error::CgroupError;
-use super::node::read_file;
+use super::node::{read_file, read_value};
 
 /// Where init systems mount cgroups.
 const STANDARD: &str = "/sys/fs/cgroup";
@@ -93,7 +93,7 @@ impl Hierarchies {
         let membership = match self.membership.get() {
             Some(text) => text,
             None => {
-                let text = read_text(Path::new("/proc/self/cgroup"))?;
+                let text = read_value(Path::new("/proc/self/cgroup"))?;
                 self.membership.get_or_init(|| text)
             }
         };
@@ -147,10 +147,6 @@ impl Hierarchy {
 
 fn systemd_runs() -> bool {
     rustix::fs::access("/run/systemd/system", Access::EXISTS).is_ok()
-}
-
-fn read_text(file: &Path) -> Result<String, CgroupError> {
-    Ok(String::from_utf8_lossy(&read_file(file)?).into_owned())
 }
 
 /// Picks the cgroup mounts out of mountinfo, one for each tree, version 2 first.

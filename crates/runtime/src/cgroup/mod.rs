@@ -55,6 +55,8 @@ pub(crate) struct Cgroup {
     nodes: Vec<Node>,
     /// Hierarchies that it had to do without.
     absent: Vec<Absent>,
+    /// Nobody asked for this very place, so that a user without rights may do without.
+    optional: bool,
     /// The systemd unit whose cgroup it is.
     unit: Option<Unit>,
     /// What is left to do once there is a process: systemd makes no scope without one.
@@ -83,8 +85,7 @@ impl Cgroup {
             return Cgroup::plan_scope(hierarchies, scope, resources);
         }
         let mut made = Made::default();
-        let mut cgroup =
-            Cgroup { nodes: Vec::new(), absent: Vec::new(), unit: None, pending: None };
+        let mut cgroup = Cgroup { optional: !path.is_asked(), ..Cgroup::of(Vec::new()) };
         for hierarchy in hierarchies.iter() {
             let Some(dir) = path.directory(hierarchies, hierarchy)? else { continue };
             match create::make_node(hierarchies, hierarchy, dir.clone(), &mut made) {
@@ -109,6 +110,16 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    fn of(nodes: Vec<Node>) -> Cgroup {
+        Cgroup { nodes, absent: Vec::new(), optional: false, unit: None, pending: None }
+    }
+
+    /// Whether a container may run outside of it when the kernel lets nobody in (`EACCES`): a user may own
+    /// a place and yet not the common ancestor of it and of where he is.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.optional && !is_host_root()
+    }
+
     /// Finds the directories of a cgroup that somebody has made; hierarchies without one are left out.
     pub(crate) fn open(
         hierarchies: &Hierarchies,
@@ -121,7 +132,7 @@ impl Cgroup {
                 nodes.push(Node::new(hierarchy.version, hierarchy.keys(), dir));
             }
         }
-        Ok(Cgroup { nodes, absent: Vec::new(), unit: None, pending: None })
+        Ok(Cgroup::of(nodes))
     }
 
     /// Changes the limits that `resources` has, and no others; device rules as a whole, if there are any.

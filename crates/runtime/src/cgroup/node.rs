@@ -44,7 +44,7 @@ impl Node {
         if let Some(known) = self.controllers.get() {
             return Ok(*known);
         }
-        let found = Controllers::from_v2_list(&self.read("cgroup.controllers")?);
+        let found = Controllers::from_v2_list(&read_value(&self.file("cgroup.controllers"))?);
         Ok(*self.controllers.get_or_init(|| found))
     }
 
@@ -63,7 +63,7 @@ impl Node {
 
     /// A file that holds one number; `max` is the largest.
     pub(super) fn read_number(&self, name: &str) -> Result<u64, CgroupError> {
-        let text = self.read(name)?;
+        let text = read_value(&self.file(name))?;
         match text.trim() {
             "max" => Ok(u64::MAX),
             // Version 1 knows counters that go below zero for a moment.
@@ -121,6 +121,19 @@ pub(super) fn read_text(file: &Path) -> Result<String, CgroupError> {
         file: file.to_owned(),
         text: String::from_utf8_lossy(error.as_bytes()).into_owned(),
     })
+}
+
+/// Reads a file whose whole text the kernel makes at once, and which a page holds: one call, since a short
+/// read is the end. Lists of records (`cgroup.procs`, mountinfo) are not made so.
+pub(super) fn read_value(file: &Path) -> Result<String, CgroupError> {
+    let fd = open(file, OFlags::RDONLY)?;
+    let mut buffer = [0; 4096];
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut buffer))
+        .map_err(|errno| CgroupError::Read { file: file.to_owned(), errno })?;
+    if count == buffer.len() {
+        return read_text(file);
+    }
+    Ok(String::from_utf8_lossy(&buffer[..count]).into_owned())
 }
 
 /// Reads a kernel file to its end.

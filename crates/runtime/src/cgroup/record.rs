@@ -71,12 +71,7 @@ impl Cgroup {
         }
         let version = |keys: &[String]| if keys == [""] { Version::V2 } else { Version::V1 };
         let nodes = nodes.into_iter().map(|(path, keys)| Node::new(version(&keys), keys, path));
-        Cgroup {
-            nodes: nodes.collect(),
-            absent: Vec::new(),
-            unit: record.unit.clone(),
-            pending: None,
-        }
+        Cgroup { unit: record.unit.clone(), ..Cgroup::of(nodes.collect()) }
     }
 }
 

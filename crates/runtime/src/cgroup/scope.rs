@@ -31,7 +31,7 @@ impl Cgroup {
             resources: resources.cloned().unwrap_or_default(),
         };
         let pending = Some(Box::new(pending));
-        Ok(Cgroup { nodes, absent: Vec::new(), unit: Some(unit), pending })
+        Ok(Cgroup { unit: Some(unit), pending, ..Cgroup::of(nodes) })
     }
 
     /// Has systemd make the scope around `pid`, completes it and limits it; undone if that fails.

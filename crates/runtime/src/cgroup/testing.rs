@@ -52,7 +52,7 @@ impl Drop for ScratchDir {
 pub(crate) fn scratch_cgroup(dir: &ScratchDir, key: &str) -> Cgroup {
     let version = if key.is_empty() { Version::V2 } else { Version::V1 };
     let node = Node::new(version, vec![key.to_owned()], dir.path().to_owned());
-    Cgroup { nodes: vec![node], absent: Vec::new(), unit: None, pending: None }
+    Cgroup::of(vec![node])
 }
 
 /// A place of the test's own in every hierarchy of this host.

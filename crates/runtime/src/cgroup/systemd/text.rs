@@ -125,6 +125,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn noise_is_refused_or_read_and_nothing_else() {
+        let pieces =
+            ["'", "\"", "[", "]", ",", "@", " ", "5", "true", "uint64", "a", "s", "\\", "é", "-"];
+        for number in 0..pieces.len().pow(4) {
+            let piece = |power| pieces[number / pieces.len().pow(power) % pieces.len()];
+            let _ = parse(&[0, 1, 2, 3].map(piece).concat());
+        }
+    }
+
+    #[test]
     fn values_are_read_in_the_types_that_they_show_or_are_given() {
         let strings = |list: &[&str]| {
             Value::Array("s".to_owned(), list.iter().map(|text| Value::text(*text)).collect())

@@ -317,6 +317,24 @@ mod tests {
     }
 
     #[test]
+    fn noise_is_refused_or_read_and_nothing_else() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize
+        };
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..random() % 48).map(|_| (random() % 24) as u8).collect();
+            let letters = b"ybnqiuxtdsogvah(){}z";
+            let signature: String =
+                (0..random() % 6).map(|_| letters[random() % letters.len()] as char).collect();
+            read += usize::from(Reader::new(&bytes).read_all(&signature).is_some());
+        }
+        assert!(read > 100);
+    }
+
+    #[test]
     fn signatures_are_split_and_broken_ones_refused() {
         assert_eq!(split_type("a(sa(sv))u"), Some(("a(sa(sv))", "u")));
         assert_eq!(split_type("aas"), Some(("aas", "")));
