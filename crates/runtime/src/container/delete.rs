@@ -13,13 +13,14 @@ use crate::error::Error;
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Container {
-    /// Deletes the container. A created one is killed first; one that runs only with `force`.
+    /// Deletes a stopped container, with `force` any: what runs is killed first.
     pub fn delete(self, root: &StateRoot, force: bool) -> Result<(), Error> {
         let status = self.status()?;
         match status {
             Status::Stopped => {}
-            Status::Created | Status::Creating => self.end()?,
-            Status::Running | Status::Paused if force => self.end()?,
+            _ if force => self.end()?,
+            // Its maker died half way; nothing of it runs that was ever asked to.
+            Status::Creating => self.end()?,
             status => return Err(self.wrong("delete", status)),
         }
         let mut failures = self.remove_cgroup();

@@ -138,6 +138,11 @@ impl Container {
     /// Starts the program of a created container, with its hooks.
     pub fn start(&mut self) -> Result<(), Error> {
         match self.status()? {
+            Status::Created if self.spec.process.is_none() => Err(Error::Refused {
+                field: "process",
+                value: String::new(),
+                reason: "missing: there is nothing to run",
+            }),
             Status::Created => start::start(&self.dir, &self.record, &self.spec),
             status => Err(self.wrong("start", status)),
         }

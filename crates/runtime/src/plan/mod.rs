@@ -8,6 +8,7 @@ mod devices;
 mod mounts;
 mod namespaces;
 mod process;
+mod security;
 mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -75,12 +76,14 @@ pub(crate) fn plan(
     namespaces: &mut NamespacePlan,
     facts: InitFacts<'_>,
 ) -> Result<InitPlan, Error> {
-    let (Some(process), Some(linux)) = (&spec.process, &spec.linux) else {
-        return Err(Error::Refused {
-            field: if spec.process.is_none() { "process" } else { "linux" },
-            value: String::new(),
-            reason: "missing: a container needs one",
-        });
+    let missing = |field, reason| Error::Refused { field, value: String::new(), reason };
+    let linux = spec.linux.as_ref().ok_or(missing("linux", "missing: a container needs one"))?;
+    // Without a process a container can be made, but not started.
+    let nothing = Process { cwd: "/".to_owned(), ..Process::default() };
+    let process = match &spec.process {
+        None if facts.start.is_some() => &nothing,
+        None => return Err(missing("process", "missing: there is nothing to run")),
+        Some(process) => process,
     };
     let order = order(namespaces, facts.privileged);
     let waits = facts.start.is_some();
@@ -95,6 +98,9 @@ pub(crate) fn plan(
         steps.push(Step::SessionKeyring { name: c_string(format!("_ses.{}", facts.id)) });
     }
 
+    if let Some(label) = facts.mounts.label.filter(|label| !label.is_empty()) {
+        security::need_selinux("linux.mountLabel", label)?;
+    }
     let plan = mounts::plan(&spec.mounts, &facts.mounts)?;
     let root = RootFacts {
         rootfs: facts.rootfs,
@@ -119,7 +125,10 @@ pub(crate) fn plan(
         steps.extend(process::memory_policy(policy)?);
     }
     let listener = facts.process.seccomp_listener;
-    let process = plan_process(process, facts.process)?;
+    let process = match &spec.process {
+        Some(process) => plan_process(process, facts.process)?,
+        None => ProcessPlan { before: Vec::new(), after: Vec::new(), warnings: Vec::new() },
+    };
     steps.extend(process.before);
     steps.push(Step::OutliveParent);
     if let Some(listener) = facts.start {

@@ -9,6 +9,7 @@ use dhow_sys::{Argv, SchedAttr, SeccompFlags, SignalSet};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::security;
 use crate::error::Error;
 use crate::init::{Program, Step};
 use crate::seccomp::Filter;
@@ -90,7 +91,7 @@ pub(crate) fn plan(process: &Process, facts: ProcessFacts<'_>) -> Result<Process
         }
     }
     scheduling(process, &mut before)?;
-    labels(process, &mut before);
+    labels(process, &mut before)?;
     let mut capabilities = Sets::of(process)?;
     warnings.extend(capabilities.leave_out(facts.capabilities));
     warnings.extend(capabilities.check_ambient());
@@ -263,15 +264,24 @@ pub(crate) fn memory_policy(words: &PolicyWords) -> Result<Option<Step>, Error> 
 }
 
 /// AppArmor's and SELinux's labels take effect at exec.
-fn labels(process: &Process, steps: &mut Vec<Step>) {
+fn labels(process: &Process, steps: &mut Vec<Step>) -> Result<(), Error> {
     if let Some(profile) = process.apparmor_profile.as_deref().filter(|name| !name.is_empty()) {
+        if !security::apparmor_is_on() {
+            return Err(Error::Refused {
+                field: "process.apparmorProfile",
+                value: profile.to_owned(),
+                reason: "apparmor is not enabled on this host",
+            });
+        }
         let own = rustix::fs::access("/proc/self/attr/apparmor/exec", rustix::fs::Access::EXISTS);
         let name = if own.is_ok() { "self/attr/apparmor/exec" } else { "self/attr/exec" };
         steps.push(Step::WriteProc { name: c_string(name), value: format!("exec {profile}") });
     }
     if let Some(label) = process.selinux_label.as_deref().filter(|label| !label.is_empty()) {
+        security::need_selinux("process.selinuxLabel", label)?;
         steps.push(Step::WriteProc { name: c_string("self/attr/exec"), value: label.to_owned() });
     }
+    Ok(())
 }
 
 /// The five capability sets as numbers.
