@@ -24,7 +24,8 @@ pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
 pub use net::loopback_up;
 pub use process::{
-    Argv, Child, Clone, Exit, Memory, clone_child, execve, exit_now, working_directory_is_reachable,
+    Argv, Child, Clone, Exit, Memory, clone_child, close_copy, execve, exit_now,
+    working_directory_is_reachable,
 };
 pub use rustix::io::Errno;
 pub use sched::{SchedAttr, ioprio_set, sched_setattr, set_mempolicy, set_personality};

@@ -278,6 +278,14 @@ pub fn working_directory_is_reachable() -> Result<(), Errno> {
     if path[0] == b'/' { Ok(()) } else { Err(Errno::NOENT) }
 }
 
+/// Closes a child's copy of a descriptor that its parent owns and keeps. For children made by
+/// [`clone_child`], which have a descriptor table of their own.
+pub fn close_copy(fd: BorrowedFd<'_>) {
+    // SAFETY: the number is open, being borrowed; the owner's descriptor is in the parent's table, and
+    // the child, which ends by exec or exit, drops no owner of it.
+    unsafe { rustix::io::close(fd.as_raw_fd()) };
+}
+
 /// Ends the process at once: no destructor, no buffer, no exit handler runs. For children made by
 /// [`clone_child`].
 pub fn exit_now(code: i32) -> ! {

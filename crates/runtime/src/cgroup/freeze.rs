@@ -42,9 +42,9 @@ impl Cgroup {
         }
     }
 
-    /// Whether the processes are stopped, or are being stopped.
+    /// Whether the processes are stopped, or are being stopped: never without a freezer.
     pub(crate) fn is_frozen(&self) -> Result<bool, CgroupError> {
-        is_frozen(self.freezer()?)
+        self.freezer().map_or(Ok(false), is_frozen)
     }
 
     fn freezer(&self) -> Result<&Node, CgroupError> {

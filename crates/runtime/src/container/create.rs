@@ -285,7 +285,8 @@ impl<'a> Making<'a> {
         self.record.cgroup_intended = None;
         self.record.cgroup = Some(cgroup.record());
         self.cgroup = Some(cgroup);
-        Ok(())
+        // From here on whatever runs in it is the container's, on record or not.
+        self.dir.save(&self.record)
     }
 
     /// The socket on which the container will wait, made in the state directory.

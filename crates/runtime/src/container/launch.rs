@@ -70,8 +70,11 @@ impl Launch<'_> {
             memory: self.memory,
             sibling: false,
         };
-        let made =
-            clone_child(&clone, || crate::init::run(self.steps, theirs.as_fd(), proc.as_fd()));
+        let made = clone_child(&clone, || {
+            // Ours is the only one left then, and its end is seen when we die.
+            dhow_sys::close_copy(ours.as_fd());
+            crate::init::run(self.steps, theirs.as_fd(), proc.as_fd())
+        });
         // A child that shared our memory made it undumpable, and our own /proc files root's.
         if self.memory == Memory::Shared {
             let _ =

@@ -39,8 +39,6 @@ struct Child<'a> {
 /// Carries out `steps` and never returns: the last one executes the container's program.
 /// `proc` is the host's procfs.
 pub(crate) fn run(steps: &[Step], control: BorrowedFd<'_>, proc: BorrowedFd<'_>) -> Infallible {
-    // Nobody in a joined namespace may trace or read this process before it is one of them.
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Modes are given in full; the mask would only take away from them.
     rustix::process::umask(Mode::empty());
     let mut child =
@@ -302,6 +300,8 @@ fn take_plain(step: &Step) -> Result<(), Fault> {
             }
         }
         Step::Join { namespace, kinds, .. } => {
+            // Nobody in there may trace or read this process before it is one of them.
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
             dhow_sys::set_namespace(namespace.as_fd(), *kinds)?;
         }
         Step::Unshare(namespaces) => dhow_sys::unshare(*namespaces)?,
