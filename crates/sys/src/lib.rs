@@ -9,9 +9,11 @@
 mod bpf;
 mod fd;
 mod keyring;
+mod link;
 mod mount;
 mod namespace;
 mod net;
+mod netlink;
 mod process;
 mod sched;
 mod seccomp;
@@ -20,9 +22,11 @@ mod signal;
 pub use bpf::{BpfInstruction, DeviceProgram};
 pub use fd::{FdPath, close_on_exec_from, fd_path, is_inheritable, keep_at_exec};
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
+pub use link::{Link, LinkAddress, Links};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
 pub use net::loopback_up;
+pub use netlink::NetlinkError;
 pub use process::{
     Argv, Child, Clone, Exit, Memory, clone_child, close_copy, execve, exit_now,
     working_directory_is_reachable,
