@@ -89,6 +89,17 @@ pub enum Error {
     },
     /// A step of the container's first process failed.
     Step(StepError),
+    /// A network device could not be moved into the container.
+    Device {
+        /// Its name on the host.
+        name: String,
+        /// What was to be done.
+        doing: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+        /// And what it said of it in words, often nothing.
+        said: String,
+    },
     /// The kernel refused a share of caches or memory bandwidth.
     Schemata {
         /// The group's file.
@@ -257,6 +268,10 @@ impl fmt::Display for Error {
             Self::Call { doing, errno } => write!(f, "{doing}: {}", ErrnoWords(*errno)),
             Self::Program { name, said } => write!(f, "{name}: {said}"),
             Self::Step(step) => step.fmt(f),
+            Self::Device { name, doing, errno, said } => {
+                write!(f, "network device {name}: {doing}: {}", ErrnoWords(*errno))?;
+                if said.is_empty() { Ok(()) } else { write!(f, " ({said})") }
+            }
             Self::Schemata { path, text, errno, said } => {
                 write!(f, "write {text:?} to {}: {} ({said})", path.display(), ErrnoWords(*errno))
             }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
 use super::state::{AfterStart, ProcessRecord, Record, START, StateDir};
-use super::{Container, ContainerId, StateRoot, descriptors, home, mapping, points, rdt};
+use super::{Container, ContainerId, StateRoot, descriptors, home, mapping, netdev, points, rdt};
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies, Manager};
 use crate::error::Error;
 use crate::foreground::{self, SignalGuard};
@@ -140,6 +140,8 @@ struct Making<'a> {
     cgroup: Option<Cgroup>,
     /// Its share of caches and memory bandwidth.
     group: Option<rdt::Group>,
+    /// Its network devices, while they are the host's.
+    devices: Option<netdev::Devices>,
     /// The signals that were blocked before we blocked any.
     mask: SignalSet,
     /// Something of the container was visible to hooks, so those after its stop run too.
@@ -173,6 +175,7 @@ impl<'a> Making<'a> {
             spec,
             cgroup: None,
             group: None,
+            devices: None,
             mask: dhow_sys::blocked_signals(),
             hooked: false,
         };
@@ -235,7 +238,9 @@ impl<'a> Making<'a> {
         let linux = self.linux()?;
         let mut namespaces = NamespacePlan::of(linux)?;
         let filter = compile_seccomp(linux)?;
+        let devices = netdev::Devices::find(&linux.net_devices, &namespaces)?;
         self.group = rdt::Group::find(linux.intel_rdt.as_ref(), self.id)?;
+        self.devices = devices;
         if let Some(group) = &self.group {
             self.record.resctrl = group.goes_with_container();
         }
@@ -503,7 +508,7 @@ impl Parent for Making<'_> {
         if let Some(group) = &self.group {
             group.add(pid)?;
         }
-        super::netdev::move_in(&linux.net_devices, pid)
+        self.devices.as_mut().map_or(Ok(()), |devices| devices.move_to(pid))
     }
 
     fn mounts(&mut self, child: &Child) -> Result<(), Error> {

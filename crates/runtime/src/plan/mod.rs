@@ -27,6 +27,8 @@ use crate::text::{c_string, clean};
 use crate::words;
 
 pub(crate) use mounts::MountFacts;
+#[cfg(test)]
+pub(crate) use namespaces::Given;
 pub(crate) use namespaces::{NamespacePlan, bit as namespace_bit};
 pub(crate) use process::{
     Limits, OOM_SCORE, ProcessFacts, ProcessPlan, affinity, limits, plan as plan_process, variable,

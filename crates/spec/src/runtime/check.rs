@@ -112,7 +112,7 @@ fn linux(linux: &Linux) -> Checked {
     each("devices", &linux.devices, |device| not_empty("path", &device.path))?;
     for (name, device) in &linux.net_devices {
         interface(format_args!("netDevices.{name}"), name)?;
-        if let Some(inside) = &device.name {
+        if let Some(inside) = device.name.as_deref().filter(|name| !name.is_empty()) {
             interface(format_args!("netDevices.{name}.name"), inside)?;
         }
     }
