@@ -260,6 +260,8 @@ impl<'a> Making<'a> {
             crate::notice::notice(warning);
         }
         self.record.after_start = after_start(&plan.steps);
+        // From here on whatever runs in the cgroup is the container's.
+        self.dir.save(&self.record)?;
         self.clone_child(&plan, &namespaces, v2_dir.as_ref())
     }
 
@@ -290,8 +292,7 @@ impl<'a> Making<'a> {
         self.record.cgroup_intended = None;
         self.record.cgroup = Some(cgroup.record());
         self.cgroup = Some(cgroup);
-        // From here on whatever runs in it is the container's, on record or not.
-        self.dir.save(&self.record)
+        Ok(())
     }
 
     /// The socket on which the container will wait, made in the state directory.
@@ -355,6 +356,7 @@ impl<'a> Making<'a> {
             cgroup_tasks: outer.cgroup_tasks,
             console: outer.console,
             start: outer.start,
+            record: self.dir.process_file()?,
             hooks_before_pivot: [
                 HookKind::Prestart,
                 HookKind::CreateRuntime,
@@ -398,7 +400,7 @@ impl<'a> Making<'a> {
         let child = match launched? {
             Launched::Waiting(child) => child,
             Launched::Running(child) => {
-                if let Err(error) = self.put_on_record(&child) {
+                if let Err(error) = self.announce(&child) {
                     kill_and_reap(&child);
                     return Err(error);
                 }
@@ -441,9 +443,9 @@ impl<'a> Making<'a> {
         })
     }
 
-    fn put_on_record(&mut self, child: &Child) -> Result<(), Error> {
+    /// The process has put itself on record; who asked to be told is told.
+    fn announce(&mut self, child: &Child) -> Result<(), Error> {
         self.record.process = ProcessRecord::of(child.pid);
-        self.dir.save(&self.record)?;
         let options = self.options;
         launch::announce(child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
     }
@@ -522,7 +524,7 @@ impl Parent for Making<'_> {
     }
 
     fn ready(&mut self, child: &Child) -> Result<(), Error> {
-        self.put_on_record(child)
+        self.announce(child)
     }
 
     fn seccomp_state(&self, _pid: Pid) -> Option<SeccompListener> {

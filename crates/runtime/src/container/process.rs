@@ -14,14 +14,8 @@ struct Stat {
     started: u64,
 }
 
-fn stat(pid: i32) -> Option<Stat> {
-    // Every field at its longest fits.
-    let mut text = [0u8; 2048];
-    let flags = rustix::fs::OFlags::CLOEXEC;
-    let file =
-        rustix::fs::open(format!("/proc/{pid}/stat"), flags, rustix::fs::Mode::empty()).ok()?;
-    let count = rustix::io::read(file, &mut text).ok()?;
-    let text = &text[..count];
+/// The fields of one line.
+fn parse(text: &[u8]) -> Option<Stat> {
     // The command may hold spaces and parentheses; the last one closes it.
     let after = text.iter().rposition(|byte| *byte == b')')? + 2;
     let mut fields = text.get(after..)?.split(|byte| *byte == b' ');
@@ -31,11 +25,28 @@ fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { state, started })
 }
 
+fn stat(pid: i32) -> Option<Stat> {
+    // Every field at its longest fits.
+    let mut text = [0u8; 2048];
+    let flags = rustix::fs::OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(format!("/proc/{pid}/stat"), flags, rustix::fs::Mode::empty()).ok()?;
+    let count = rustix::io::read(file, &mut text).ok()?;
+    parse(&text[..count])
+}
+
 impl ProcessRecord {
     /// The record of a process that is there, if only as a zombie that the caller has not reaped.
     pub(super) fn of(pid: Pid) -> Option<Self> {
         let pid = pid.as_raw_nonzero().get();
         stat(pid).map(|stat| Self { pid, started: stat.started })
+    }
+
+    /// Reads the line that a process wrote of itself; `None` while it has not.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let digits = line.split(|byte| *byte == b' ').next()?;
+        let pid = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        parse(line).map(|stat| Self { pid, started: stat.started })
     }
 
     /// Whether the process runs: not ended, and no other one of the same pid.
@@ -74,6 +85,9 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start() {
         let me = ProcessRecord::of(rustix::process::getpid()).unwrap();
+        let line = std::fs::read("/proc/self/stat").unwrap();
+        assert_eq!(ProcessRecord::parse(&line), Some(me));
+        assert_eq!(ProcessRecord::parse(b""), None);
         assert!(me.is_alive());
         assert!(me.open().is_some());
         let other = ProcessRecord { started: me.started + 1, ..me };

@@ -1,7 +1,8 @@
 //! What the runtime remembers of a container between two commands.
 //!
 //! `<root>/<id>/` holds `state.json` (a [`Record`]), `config.json` (the configuration as it was at
-//! create) and, while the container waits for its start, the socket `start`. The directory itself is the
+//! create), `process` (the first process's own line of `/proc/<pid>/stat`, written by itself) and, while
+//! the container waits for its start, the socket `start`. The directory itself is the
 //! claim on the name; `state.json` is replaced as a whole and is there before anything else is made.
 
 use std::ffi::CStr;
@@ -23,6 +24,7 @@ const VERSION: u32 = 1;
 const STATE: &CStr = c"state.json";
 const STATE_NEW: &CStr = c"state.json.new";
 const CONFIG: &CStr = c"config.json";
+const PROCESS: &CStr = c"process";
 /// The socket on which a created container waits.
 pub(super) const START: &CStr = c"start";
 
@@ -45,7 +47,7 @@ pub(super) struct Record {
     pub(super) created: String,
     pub(super) owner: u32,
     /// The first process, once it is there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub(super) process: Option<ProcessRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) after_start: Option<AfterStart>,
@@ -73,8 +75,7 @@ pub(super) struct AfterStart {
 }
 
 /// A process that cannot be mistaken for a later one of the same pid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ProcessRecord {
     pub(super) pid: i32,
     /// Clock ticks after boot, from `/proc/<pid>/stat`.
@@ -145,7 +146,7 @@ impl StateRoot {
 
     /// Gives the name back. What cannot be removed is named.
     pub(super) fn release(&self, id: &ContainerId, dir: &StateDir) -> Result<(), Error> {
-        for name in [START, STATE_NEW, CONFIG, STATE] {
+        for name in [START, STATE_NEW, CONFIG, PROCESS, STATE] {
             dir.unlink(name)?;
         }
         match rustix::fs::unlinkat(&self.dir, id.as_str(), AtFlags::REMOVEDIR) {
@@ -227,12 +228,24 @@ impl StateDir {
             value: self.path_of(STATE).display().to_string(),
             reason,
         };
-        let record: Record = serde_json::from_slice(&bytes)
+        let mut record: Record = serde_json::from_slice(&bytes)
             .map_err(|_| refuse("it is damaged; the container can be deleted with --force"))?;
+        record.process = match self.read(PROCESS) {
+            Ok(line) => ProcessRecord::parse(&line),
+            Err(Error::File { errno: Errno::NOENT, .. }) => None,
+            Err(error) => return Err(error),
+        };
         if record.version > VERSION {
             return Err(refuse("a newer dhow wrote it; use that one"));
         }
         Ok(Some(record))
+    }
+
+    /// The file into which the first process will write its line.
+    pub(super) fn process_file(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, PROCESS, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::file("make", self.path_of(PROCESS), errno))
     }
 
     /// Keeps the configuration as the container was made with it.

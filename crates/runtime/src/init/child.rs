@@ -98,6 +98,7 @@ impl Child<'_> {
                 let file = rustix::fs::openat(self.proc, &**name, flags, Mode::empty())?;
                 Ok(write_all(file.as_fd(), value.as_bytes())?)
             }
+            Step::PutOnRecord { file } => self.put_on_record(file.as_fd()),
             Step::Sync(point) => self.sync(*point, 0),
             Step::AwaitStart { listener } => self.await_start(listener.as_fd()),
             Step::Seccomp { filter, flags, listener } => self.seccomp(filter, *flags, *listener),
@@ -183,6 +184,15 @@ impl Child<'_> {
             }
             _ => Err(Fault::from(Errno::NOSYS)),
         }
+    }
+
+    /// Copies `/proc/self/stat`: the host's procfs tells the pid that the host knows.
+    fn put_on_record(&self, file: BorrowedFd<'_>) -> Result<(), Fault> {
+        let mut line = [0u8; 2048];
+        let stat = rustix::fs::openat(self.proc, c"self/stat", OFlags::CLOEXEC, Mode::empty())
+            .at(At::Source)?;
+        let count = rustix::io::read(stat, &mut line).at(At::Source)?;
+        Ok(write_all(file, &line[..count])?)
     }
 
     /// Reports, and reads the one byte that lets the child go on.

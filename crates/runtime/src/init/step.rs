@@ -23,6 +23,9 @@ use crate::words::NodeMask;
 pub(crate) enum Step {
     /// Be killed when the parent dies: until the container is on record nobody else could find it.
     DieWithParent,
+    /// Write the process's own line of the host's procfs into the container's record: from then on whoever
+    /// looks finds it.
+    PutOnRecord { file: OwnedFd },
     /// Outlive the parent.
     OutliveParent,
     /// Tell the parent where the program got to, and wait for its word.
@@ -288,6 +291,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DieWithParent => write!(f, "set the signal of the parent's death"),
+            Self::PutOnRecord { .. } => write!(f, "put the process on record"),
             Self::OutliveParent => write!(f, "clear the signal of the parent's death"),
             Self::Sync(point) => write!(f, "wait for the runtime ({point:?})"),
             Self::BecomeRoot => write!(f, "become root of the user namespace"),

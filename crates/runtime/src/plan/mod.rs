@@ -47,6 +47,8 @@ pub(crate) struct InitFacts<'a> {
     pub(crate) console: Option<OwnedFd>,
     /// The socket on which the container waits for its start; without one it goes on by itself.
     pub(crate) start: Option<OwnedFd>,
+    /// Takes the process's own line, for the container's record.
+    pub(crate) record: OwnedFd,
     /// Hooks that run before the root is changed.
     pub(crate) hooks_before_pivot: bool,
     pub(crate) no_pivot: bool,
@@ -132,6 +134,7 @@ pub(crate) fn plan(
         None => ProcessPlan { before: Vec::new(), after: Vec::new(), warnings: Vec::new() },
     };
     steps.extend(process.before);
+    steps.push(Step::PutOnRecord { file: facts.record });
     steps.push(Step::OutliveParent);
     if let Some(listener) = facts.start {
         // A parent that dies before it has the pid on record closes the socket that this waits on.
@@ -300,7 +303,19 @@ fn set_root(
     if facts.own_mounts {
         steps.push(Step::Propagation { flags: propagation.before });
     }
-    steps.push(Step::TakeRoot { path: c_string(facts.rootfs.as_os_str().as_encoded_bytes()) });
+    let path = c_string(facts.rootfs.as_os_str().as_encoded_bytes());
+    // Without mounts of its own the container gets none: they would be the host's.
+    steps.push(match facts.own_mounts {
+        true => Step::TakeRoot { path },
+        false => Step::HoldRoot { root: open_root(facts.rootfs)? },
+    });
+    if !facts.own_mounts && !spec.mounts.is_empty() {
+        return Err(Error::Refused {
+            field: "mounts",
+            value: String::new(),
+            reason: "need a mount namespace of the container's own",
+        });
+    }
     if propagation.shared {
         steps.push(Step::DetachRootParent);
         let attr = MountAttr {
@@ -353,6 +368,13 @@ fn set_root(
         steps.push(Step::Propagation { flags });
     }
     Ok(())
+}
+
+fn open_root(rootfs: &Path) -> Result<OwnedFd, Error> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(rootfs, flags, Mode::empty())
+        .map_err(|errno| Error::file("open root file system", rootfs, errno))
 }
 
 const UNBINDABLE: u32 = 1 << 17;

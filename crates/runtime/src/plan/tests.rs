@@ -58,6 +58,7 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
         cgroup_tasks: Vec::new(),
         console: None,
         start: None,
+        record: std::fs::File::open("/dev/null").unwrap().into(),
         hooks_before_pivot: false,
         no_pivot: false,
         new_keyring: false,
@@ -104,6 +105,7 @@ fn the_plainest_container() {
         chdir to cwd ("/") set in config.json failed
         set umask 0o22
         exec: "sh"
+        put the process on record
         clear the signal of the parent's death
         set capabilities e=0x0 p=0x0 i=0x0 a=0x0
         close descriptors at exec but 0 1 2
