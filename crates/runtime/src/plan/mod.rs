@@ -113,6 +113,7 @@ pub(crate) fn plan(
         no_pivot: facts.no_pivot,
         bind_devices: namespaces.has(Namespaces::USER),
         own_mounts: namespaces.has(Namespaces::MOUNT),
+        label: facts.mounts.label,
         kcore: facts.kcore,
         reachable: facts.reachable,
     };
@@ -287,6 +288,8 @@ struct RootFacts<'a> {
     no_pivot: bool,
     bind_devices: bool,
     own_mounts: bool,
+    /// `linux.mountLabel`, where the kernel knows labels.
+    label: Option<&'a str>,
     kcore: bool,
     reachable: Vec<String>,
 }
@@ -347,7 +350,7 @@ fn set_root(
         steps.push(Step::ReadOnly { paths: paths(&linux.readonly_paths) });
     }
     if !linux.masked_paths.is_empty() {
-        let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
+        let label = facts.label.filter(|label| !label.is_empty());
         steps.push(Step::Mask {
             paths: paths(&linux.masked_paths),
             label: label.map(|label| c_string(format!("context=\"{label}\""))),

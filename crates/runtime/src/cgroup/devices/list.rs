@@ -1,9 +1,8 @@
 //! Version 1's device list: one default and its exceptions, and the way from one list to another.
 //!
-//! The kernel keeps no order, so a rule that takes part of what an earlier one gave by wildcard cannot be
-//! expressed. The kernel would drop it without a word; here it is refused.
+//! The kernel gives its order no meaning, so a rule that takes part of what an earlier one gave by wildcard
+//! cannot be expressed. The kernel would drop it without a word; here it is refused.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::rules::{Access, Kind, Rule};
@@ -17,8 +16,11 @@ type Key = (Kind, Option<u32>, Option<u32>);
 pub(super) struct DeviceList {
     /// What happens to a device that is no exception.
     pub(super) allow: bool,
-    exceptions: BTreeMap<Key, Access>,
+    exceptions: Exceptions,
 }
+
+/// Each key once, in the order in which they came: the list reads as the configuration was written.
+type Exceptions = Vec<(Key, Access)>;
 
 /// One write.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub(super) struct Change {
 impl DeviceList {
     /// No exception to anything.
     pub(super) fn of_all() -> DeviceList {
-        DeviceList { allow: true, exceptions: BTreeMap::new() }
+        DeviceList { allow: true, exceptions: Vec::new() }
     }
 
     /// The list with the same decisions as `rules`.
@@ -69,15 +71,17 @@ impl DeviceList {
                 _ => return None,
             };
             let key = (kind, number(major)?, number(minor)?);
-            list.exceptions.insert(key, Access::parse(letters)?);
+            list.exceptions.push((key, Access::parse(letters)?));
         }
         Some(list)
     }
 
     fn add(&mut self, key: Key, rule: &Rule) -> Result<(), CgroupError> {
         if rule.allow != self.allow {
-            let access = self.exceptions.entry(key).or_default();
-            *access = access.or(rule.access);
+            match self.exceptions.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, access)) => *access = access.or(rule.access),
+                None => self.exceptions.push((key, rule.access)),
+            }
             return Ok(());
         }
         for (known, access) in &mut self.exceptions {
@@ -91,7 +95,7 @@ impl DeviceList {
                 });
             }
         }
-        self.exceptions.retain(|_, access| !access.is_empty());
+        self.exceptions.retain(|(_, access)| !access.is_empty());
         Ok(())
     }
 
@@ -172,11 +176,12 @@ fn driver(text: &str, kind: Kind, major: u32) -> Option<&str> {
 
 /// What `left` has more than `right`.
 fn differences<'a>(
-    left: &'a BTreeMap<Key, Access>,
-    right: &'a BTreeMap<Key, Access>,
+    left: &'a Exceptions,
+    right: &'a Exceptions,
 ) -> impl Iterator<Item = (Key, Access)> + 'a {
     left.iter().filter_map(|(key, access)| {
-        let more = access.without(right.get(key).copied().unwrap_or_default());
+        let had = right.iter().find(|(known, _)| known == key).map(|(_, access)| *access);
+        let more = access.without(had.unwrap_or_default());
         (!more.is_empty()).then_some((*key, more))
     })
 }
@@ -267,7 +272,7 @@ mod tests {
         assert_eq!(changes(&old, &all), ["allow a"]);
         assert_eq!(
             changes(&all, &old),
-            ["deny a", "allow b *:* m", "allow c 1:3 rwm", "allow c 1:5 rwm"]
+            ["deny a", "allow c 1:3 rwm", "allow c 1:5 rwm", "allow b *:* m"]
         );
     }
 
