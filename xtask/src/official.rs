@@ -34,6 +34,7 @@ pub(crate) fn run(contenders: &[Contender], filter: Option<&str>) -> Result<(), 
         eprintln!("SKIPPED: the official validation programs (no Go on this machine)");
         return Ok(());
     };
+    let known = known()?;
     let suite = Suite::build(&go)?;
     let names: Vec<&String> = suite
         .programs
@@ -45,13 +46,18 @@ pub(crate) fn run(contenders: &[Contender], filter: Option<&str>) -> Result<(), 
         let mut column = BTreeMap::new();
         for name in &names {
             progress(&format!("{}: {name}", contender.name));
-            column.insert(name.as_str(), suite.run(contender, name)?);
+            let mut outcome = suite.run(contender, name)?;
+            // Some send a signal to a shell that may not have set its trap yet: a second chance.
+            if !tap::judge(&outcome).is_good() && !known.contains_key(name.as_str()) {
+                outcome = suite.run(contender, name)?;
+            }
+            column.insert(name.as_str(), outcome);
         }
         results.push(column);
     }
     progress("");
     print_table(contenders, &names, &results);
-    judge_ours(contenders, &results, &known()?)
+    judge_ours(contenders, &results, &known)
 }
 
 /// The built programs, and the folder they run in.

@@ -42,7 +42,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Judges a program by its exit code and its TAP lines.
+/// Judges a program by its TAP lines, and by its exit code alone if it prints no plan: such programs
+/// expect an error of the runtime and say something only when there was none.
 pub(crate) fn judge(outcome: &Outcome) -> Verdict {
     let lines = || outcome.stdout.lines().map(str::trim_start);
     match outcome.ending {
@@ -50,6 +51,7 @@ pub(crate) fn judge(outcome: &Outcome) -> Verdict {
         Ending::Code(code) if code != 0 => Verdict::Fail,
         Ending::Code(_) if lines().any(|line| line.starts_with("not ok")) => Verdict::Fail,
         Ending::Code(_) if lines().any(asserts) => Verdict::Pass,
+        Ending::Code(_) if !lines().any(|line| line.starts_with("1..")) => Verdict::Pass,
         Ending::Code(_) if lines().any(|line| line.starts_with("\"error\":")) => Verdict::Complaint,
         Ending::Code(_) => Verdict::Silent,
     }
@@ -84,6 +86,8 @@ mod tests {
         check(done, "ok 1 - created\nnot ok 2 - deleted\n1..2\n", Verdict::Fail);
         check(Ending::Code(1), "ok 1 - created\n", Verdict::Fail);
         check(done, "TAP version 13\n1..0\n", Verdict::Silent);
+        check(done, "", Verdict::Pass);
+        check(Ending::Code(1), "", Verdict::Fail);
         check(done, "ok 1 # SKIP not here\n1..1\n", Verdict::Silent);
         check(done, "  ---\n  {\n    \"error\": \"no\"\n  }\n  ...\n1..0\n", Verdict::Complaint);
         check(Ending::TimedOut, "ok 1 - created\n", Verdict::TimedOut);

@@ -25,17 +25,18 @@ use self::machine::Machine;
 use crate::task::{At, TaskError, find_program, release_dir, run as run_tool, scratch, workspace};
 
 const USAGE: &str = "\
-cargo xtask guest [--systemd] [--apparmor] [--memory MB] [--cpus N] [--timeout S] [--share PATH]
+cargo xtask guest [--systemd] [--apparmor] [--peers] [--memory MB] [--cpus N] [--timeout S] [--share PATH]
                   (-- COMMAND [ARGUMENT...] | contest [ARGUMENT...])
   --systemd   systemd as PID 1           --apparmor  AppArmor as the security module
   --share     a file or folder that appears below /guest/share (repeatable)
+  --peers     contest: crun and runc beside dhow, which triples its time
   contest     our own scenarios: without a choice on a bare kernel, with systemd, with AppArmor
 Exit code: the command's; 124 time limit, 125 the guest died first.";
 const SUITE: &str = "trixie";
 const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_blk"];
 const SHARE_FREE_MB: u64 = 64;
-/// Where the guest has the runtimes that its contest compares.
-const PEERS: [(&str, &str); 3] =
+/// Where the guest has the runtimes that its contest compares; without `--peers` the first alone.
+const RUNTIMES: [(&str, &str); 3] =
     [("dhow", "/guest/bin/dhow-oci"), ("crun", "/usr/bin/crun"), ("runc", "/usr/sbin/runc")];
 const LIMIT: Duration = Duration::from_secs(1800);
 /// How much longer things may take there.
@@ -45,6 +46,7 @@ const PATIENCE: u32 = 8;
 struct Options {
     systemd: bool,
     apparmor: bool,
+    peers: bool,
     memory_mb: u32,
     cpus: u32,
     limit: Option<Duration>,
@@ -56,6 +58,7 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
     let mut options = Options {
         systemd: false,
         apparmor: false,
+        peers: false,
         memory_mb: 1024,
         cpus: 2,
         limit: None,
@@ -65,6 +68,7 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
         match argument {
             Long("systemd") => options.systemd = true,
             Long("apparmor") => options.apparmor = true,
+            Long("peers") => options.peers = true,
             Long("memory") => options.memory_mb = arguments.value()?.parse()?,
             Long("cpus") => options.cpus = arguments.value()?.parse()?,
             Long("timeout") => {
@@ -107,7 +111,7 @@ fn contest(options: &Options, rest: &[OsString]) -> Result<(), TaskError> {
 
 fn contest_command(kind: &Options, rest: &[OsString]) -> Vec<OsString> {
     let mut words = vec!["dhow-contest".to_owned(), "--patience".to_owned(), PATIENCE.to_string()];
-    for (name, path) in PEERS {
+    for (name, path) in RUNTIMES.into_iter().take(if kind.peers { RUNTIMES.len() } else { 1 }) {
         // What follows a comma is an option that every call gets.
         let manager = if kind.systemd { ",--systemd-cgroup" } else { "" };
         words.extend(["--runtime".to_owned(), format!("{name}={path}{manager}")]);
