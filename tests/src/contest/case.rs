@@ -134,7 +134,21 @@ impl Case {
 
     /// The default configuration for the first container.
     pub(crate) fn config(&self) -> Config {
-        Config::new(&self.token)
+        self.config_for(&self.token)
+    }
+
+    /// The default configuration for another container, in a cgroup of that container's name.
+    pub(crate) fn config_for(&self, id: &str) -> Config {
+        if self.uses_systemd() {
+            Config::new(&format!("system.slice:contest:{id}"))
+        } else {
+            Config::new(&format!("/{id}"))
+        }
+    }
+
+    /// Whether the runtime is told to leave cgroups to systemd.
+    pub(crate) fn uses_systemd(&self) -> bool {
+        self.runtime.args.iter().any(|a| a == "--systemd-cgroup")
     }
 
     /// A second bundle.

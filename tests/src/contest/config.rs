@@ -29,8 +29,8 @@ pub(crate) const DEFAULT_CAPS: [&str; 14] = [
 pub(crate) struct Config(Value);
 
 impl Config {
-    /// The default, in the cgroup `/<cgroup>`.
-    pub(crate) fn new(cgroup: &str) -> Self {
+    /// The default, in a cgroup.
+    pub(crate) fn new(cgroup_path: &str) -> Self {
         Config(json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -50,7 +50,7 @@ impl Config {
             "hostname": "contest",
             "mounts": default_mounts(),
             "linux": {
-                "cgroupsPath": format!("/{cgroup}"),
+                "cgroupsPath": cgroup_path,
                 "namespaces": [
                     { "type": "pid" }, { "type": "network" }, { "type": "ipc" },
                     { "type": "uts" }, { "type": "mount" },
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn changes_land_where_they_point() {
-        let config = Config::new("x")
+        let config = Config::new("/x")
             .set("/process/user/umask", 0o27)
             .set("/process/scheduler/policy", "SCHED_BATCH")
             .set("/mounts/0/options/1", "exec")

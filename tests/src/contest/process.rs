@@ -220,6 +220,8 @@ impl Running<'_> {
     /// Kills it without ceremony and waits for it.
     pub(crate) fn kill(mut self) -> Outcome<Done> {
         self.child.kill()?;
+        // It may have run for longer than it would have been waited for.
+        self.limit += self.started.elapsed();
         self.finish_inner()
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::scenarios;
 use crate::contest::{
-    Case, CgroupLayout, Config, Container, Outcome, Stop, cgroups_named, check, check_eq,
-    check_errno, fail, has_controller, live_processes, remove_cgroups, skip,
+    Case, CgroupLayout, Container, Outcome, Stop, cgroups_named, check, check_eq, check_errno,
+    fail, has_controller, live_processes, remove_cgroups, skip,
 };
 
 /// A file of a controller, on v1 or v2, and what it should hold.
@@ -53,8 +53,17 @@ fn limit(c: &Case, resource: &str, value: Value, expected: &[Expected]) -> Outco
     c.nothing_left()
 }
 
+/// Paths mean what they say only where systemd does not make the cgroups.
+fn paths_are_ours(c: &Case) -> Outcome {
+    if c.uses_systemd() {
+        skip!("systemd chooses the paths");
+    }
+    Ok(())
+}
+
 /// The container is in the configured cgroup of every hierarchy.
 fn configured_path(c: &Case) -> Outcome {
+    paths_are_ours(c)?;
     let container = c.start_waiting(&c.config())?;
     let path = format!("/{}", c.token);
     for controller in ["memory", "pids", "freezer", "cpu", "cpuset", "blkio", "devices"] {
@@ -84,6 +93,7 @@ fn default_path(c: &Case) -> Outcome {
 
 /// Missing parents of the path are made; the container's own cgroup is removed at the end.
 fn nested_path(c: &Case) -> Outcome {
+    paths_are_ours(c)?;
     let path = format!("/{}/a/b", c.token);
     let config = c.config().cgroup(&path).set("/linux/resources/pids", json!({ "limit": 33 }));
     let container = c.start_waiting(&config)?;
@@ -99,10 +109,11 @@ fn nested_path(c: &Case) -> Outcome {
 
 /// Two containers can share a parent, and one can go before the other.
 fn siblings(c: &Case) -> Outcome {
+    paths_are_ours(c)?;
     let first = c.start_waiting(&c.config().cgroup(&format!("/{}/1", c.token)))?;
     let bundle = c.new_bundle("b2")?;
     let id = format!("{}-2", c.token);
-    let config = Config::new(&id).cgroup(&format!("/{}/2", c.token)).payload(&["wait"]);
+    let config = c.config_for(&id).cgroup(&format!("/{}/2", c.token)).payload(&["wait"]);
     let second = Container::create(c, &id, &bundle, &config)?;
     second.start()?;
     first.delete_force()?;
@@ -114,6 +125,7 @@ fn siblings(c: &Case) -> Outcome {
 
 /// A relative path lies below some parent of the runtime's choice.
 fn relative_path(c: &Case) -> Outcome {
+    paths_are_ours(c)?;
     let container = c.start_waiting(&c.config().cgroup(&c.token))?;
     let dir = container.cgroup_dir("pids")?;
     check!(dir.display().to_string().ends_with(&c.token), "{}", dir.display());
@@ -123,6 +135,7 @@ fn relative_path(c: &Case) -> Outcome {
 
 /// A path that would climb out of the hierarchy does not.
 fn path_cannot_escape(c: &Case) -> Outcome {
+    paths_are_ours(c)?;
     let config = c.config().cgroup(&format!("../../../../../tmp/{}", c.token));
     let done = c.run(&config.payload(&["exit", "0"]))?;
     check!(!Path::new("/tmp").join(&c.token).join("cgroup.procs").exists(), "it escaped");
@@ -803,6 +816,7 @@ fn refused_values(c: &Case) -> Outcome {
 
 /// A cgroup that exists already is used.
 fn existing_cgroup(c: &Case) -> Outcome {
+    paths_are_ours(c)?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let point = crate::inside::parse_mountinfo(&mounts)
         .into_iter()

@@ -6,9 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::scenarios;
-use crate::contest::{
-    Case, Config, Container, Outcome, Stop, check, check_eq, live_processes, skip,
-};
+use crate::contest::{Case, Container, Outcome, Stop, check, check_eq, live_processes, skip};
 use crate::machine::{Arg, Machine, Program};
 
 /// A program that blocks all signals, says so, and exits with the number of the first that comes.
@@ -236,7 +234,7 @@ fn duplicate_id(c: &Case) -> Outcome {
     let container = c.start_waiting(&c.config())?;
     let pid = container.pid()?;
     let bundle = c.new_bundle("b2")?;
-    bundle.configure(&c.config().cgroup(&format!("/{}-other", c.token)))?;
+    bundle.configure(&c.config_for(&format!("{}-other", c.token)))?;
     for command in ["create", "run"] {
         let done =
             c.runtime(&[command, "--bundle", &bundle.dir.display().to_string(), &c.token])?;
@@ -389,7 +387,7 @@ fn list(c: &Case) -> Outcome {
     let first = c.start_waiting(&c.config())?;
     let bundle = c.new_bundle("b2")?;
     let id = format!("{}-2", c.token);
-    let second = Container::create(c, &id, &bundle, &Config::new(&id).payload(&["wait"]))?;
+    let second = Container::create(c, &id, &bundle, &c.config_for(&id).payload(&["wait"]))?;
     let table = c.runtime(&["list"])?.ok()?.out;
     let heading = table.lines().next().unwrap_or("");
     for column in ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] {
@@ -490,7 +488,7 @@ fn many_at_once(c: &Case) -> Outcome {
     for index in 0..count {
         let bundle = c.new_bundle(&format!("m{index}"))?;
         let id = format!("{}-{index}", c.token);
-        bundle.configure(&Config::new(&id).payload(&["echo", &id]))?;
+        bundle.configure(&c.config_for(&id).payload(&["echo", &id]))?;
         c.remember(&id);
         let dir = bundle.dir.display().to_string();
         running.push((id.clone(), c.call(&["run", "--bundle", &dir, &id]).limit(30).spawn()?));

@@ -187,7 +187,7 @@ fn join_other_container(c: &Case) -> Outcome {
     let pid = first.pid()?;
     let bundle = c.new_bundle("b2")?;
     let id = format!("{}-2", c.token);
-    let mut config = Config::new(&id).remove("/hostname").payload(&["report"]);
+    let mut config = c.config_for(&id).remove("/hostname").payload(&["report"]);
     for (kind, link) in &KINDS[1..4] {
         config = config.namespace_path(kind, &format!("/proc/{pid}/ns/{link}"));
     }
