@@ -11,6 +11,7 @@
 #[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod cgroup;
 mod container;
+mod criu;
 mod error;
 mod external;
 mod foreground;
@@ -28,9 +29,11 @@ mod text;
 mod words;
 
 pub use container::{
-    CgroupManager, Container, ContainerId, CreateOptions, ExecFlags, ExecOptions, ExecProcess,
-    StateRoot, create, delete_damaged, run,
+    CgroupManager, CheckpointOptions, Container, ContainerId, CreateOptions, CriuOptions,
+    ExecFlags, ExecOptions, ExecProcess, RestoreOptions, StateRoot, create, delete_damaged,
+    restore, run,
 };
+pub use criu::CgroupMode;
 pub use error::{Error, StepError, StepKind};
 pub use notice::on_notice;
 pub use oci::{Environment, main as oci_main};

@@ -4,6 +4,7 @@
 //! after they are told; a freeze returns when every process has stopped, or undoes itself.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,6 +46,11 @@ impl Cgroup {
     /// Whether the processes are stopped, or are being stopped: never without a freezer.
     pub(crate) fn is_frozen(&self) -> Result<bool, CgroupError> {
         self.freezer().map_or(Ok(false), is_frozen)
+    }
+
+    /// The directory by which all processes can be stopped, where there is one.
+    pub(crate) fn freezer_dir(&self) -> Option<&Path> {
+        self.freezer().ok().map(|node| node.path.as_path())
     }
 
     fn freezer(&self) -> Result<&Node, CgroupError> {

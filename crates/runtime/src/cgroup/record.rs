@@ -24,6 +24,18 @@ pub(crate) struct CgroupRecord {
     unit: Option<Unit>,
 }
 
+impl CgroupRecord {
+    /// The directories of this record and of `other` in the same hierarchies.
+    pub(crate) fn pairs_with<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (PathBuf, PathBuf)> + 'a {
+        let pair =
+            |(key, path): (&String, &PathBuf)| Some((path.clone(), other.paths.get(key)?.clone()));
+        self.paths.iter().filter_map(pair)
+    }
+}
+
 impl Cgroup {
     /// The record of a cgroup that `create` would make at `path`, to be written down before it is made.
     pub(crate) fn intended(

@@ -101,43 +101,20 @@ pub fn run(
     detach: bool,
     keep: bool,
 ) -> Result<Exit, Error> {
-    let mut making = Making::begin(root, id, options)?;
-    let terminal = making.wants_terminal();
-    if options.console_socket.is_some() != terminal && (detach || !terminal) {
-        return Err(making.undo(terminal_mismatch(terminal)));
-    }
-    let guard = if detach { None } else { Some(SignalGuard::block()) };
-    if !detach && !options.no_subreaper {
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    }
-    match making.run(terminal) {
-        Ok((child, master)) => {
-            let container = making.done();
-            if detach {
-                return Ok(Exit::Code(0));
-            }
-            let exit = foreground::supervise(&child, master);
-            let deleted = if keep { Ok(()) } else { container.delete(root, true) };
-            // Until here, or a signal that came late would leave the container behind.
-            drop(guard);
-            let exit = exit?;
-            deleted.map(|()| exit)
-        }
-        Err(error) => Err(making.undo(error)),
-    }
+    Making::begin(root, id, options)?.run_with(detach, keep, Making::run)
 }
 
 /// A container half made.
-struct Making<'a> {
+pub(super) struct Making<'a> {
     root: &'a StateRoot,
     id: &'a ContainerId,
-    options: &'a CreateOptions,
+    pub(super) options: &'a CreateOptions,
     /// What the program gets besides its standard streams.
     descriptors: Vec<RawFd>,
-    dir: StateDir,
-    record: Record,
-    spec: Spec,
-    cgroup: Option<Cgroup>,
+    pub(super) dir: StateDir,
+    pub(super) record: Record,
+    pub(super) spec: Spec,
+    pub(super) cgroup: Option<Cgroup>,
     /// Its share of caches and memory bandwidth.
     group: Option<rdt::Group>,
     /// Its network devices, while they are the host's.
@@ -145,11 +122,11 @@ struct Making<'a> {
     /// The signals that were blocked before we blocked any.
     mask: SignalSet,
     /// Something of the container was visible to hooks, so those after its stop run too.
-    hooked: bool,
+    pub(super) hooked: bool,
 }
 
 impl<'a> Making<'a> {
-    fn begin(
+    pub(super) fn begin(
         root: &'a StateRoot,
         id: &'a ContainerId,
         options: &'a CreateOptions,
@@ -185,6 +162,38 @@ impl<'a> Making<'a> {
         }
     }
 
+    /// Has `make` make the container's process, and stays with it unless it is to be left alone.
+    pub(super) fn run_with(
+        mut self,
+        detach: bool,
+        keep: bool,
+        make: impl FnOnce(&mut Self) -> Result<(Child, Option<OwnedFd>), Error>,
+    ) -> Result<Exit, Error> {
+        let (terminal, root) = (self.wants_terminal(), self.root);
+        if self.options.console_socket.is_some() != terminal && (detach || !terminal) {
+            return Err(self.undo(terminal_mismatch(terminal)));
+        }
+        let guard = if detach { None } else { Some(SignalGuard::block()) };
+        if !detach && !self.options.no_subreaper {
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        }
+        match make(&mut self) {
+            Ok((child, master)) => {
+                let container = self.done();
+                if detach {
+                    return Ok(Exit::Code(0));
+                }
+                let exit = foreground::supervise(&child, master);
+                let deleted = if keep { Ok(()) } else { container.delete(root, true) };
+                // Until here, or a signal that came late would leave the container behind.
+                drop(guard);
+                let exit = exit?;
+                deleted.map(|()| exit)
+            }
+            Err(error) => Err(self.undo(error)),
+        }
+    }
+
     fn wants_terminal(&self) -> bool {
         self.spec.process.as_ref().is_some_and(|process| process.terminal)
     }
@@ -202,8 +211,8 @@ impl<'a> Making<'a> {
     }
 
     /// Launches the program, and if its start has to be waited for, starts it.
-    fn run(&mut self, terminal: bool) -> Result<(Child, Option<OwnedFd>), Error> {
-        let (console, receiver) = match (self.console_socket()?, terminal) {
+    fn run(&mut self) -> Result<(Child, Option<OwnedFd>), Error> {
+        let (console, receiver) = match (self.console_socket()?, self.wants_terminal()) {
             (None, true) => {
                 let (send, receive) = rustix::net::socketpair(
                     AddressFamily::UNIX,
@@ -275,7 +284,7 @@ impl<'a> Making<'a> {
         })
     }
 
-    fn make_cgroup(&mut self) -> Result<(), Error> {
+    pub(super) fn make_cgroup(&mut self) -> Result<(), Error> {
         let manager = match self.options.cgroup_manager {
             CgroupManager::Disabled => return self.dir.save(&self.record),
             CgroupManager::Cgroupfs => Manager::Cgroupfs,
@@ -444,7 +453,7 @@ impl<'a> Making<'a> {
     }
 
     /// The process has put itself on record; who asked to be told is told.
-    fn announce(&mut self, child: &Child) -> Result<(), Error> {
+    pub(super) fn announce(&mut self, child: &Child) -> Result<(), Error> {
         self.record.process = ProcessRecord::of(child.pid);
         let options = self.options;
         launch::announce(child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())

@@ -3,6 +3,7 @@
 //! Each operation reads the record, asks the kernel what is true now, acts, and leaves a record that a
 //! later one understands. Nothing here stays in memory between two commands.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod descriptors;
@@ -16,6 +17,7 @@ mod netdev;
 mod points;
 mod process;
 mod rdt;
+mod restore;
 mod start;
 mod state;
 mod time;
@@ -32,10 +34,13 @@ use crate::error::Error;
 use launch::SeccompListener;
 use state::{ProcessRecord, Record, START, StateDir};
 
+pub use checkpoint::{CheckpointOptions, CriuOptions};
 pub use create::{CgroupManager, CreateOptions, create, run};
 pub use delete::delete_damaged;
 pub use exec::{ExecFlags, ExecOptions, ExecProcess};
 pub use id::ContainerId;
+pub(crate) use mountinfo::unescape;
+pub use restore::{RestoreOptions, restore};
 pub use state::StateRoot;
 pub(crate) use time::now as timestamp;
 

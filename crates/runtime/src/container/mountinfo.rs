@@ -46,7 +46,7 @@ fn mounts(text: &str) -> impl Iterator<Item = Mount<'_>> {
 }
 
 /// The kernel writes space, tab, line break and backslash as `\040` and so on.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -248,6 +248,15 @@ impl StateDir {
             .map_err(|errno| Error::file("make", self.path_of(PROCESS), errno))
     }
 
+    /// Puts a process on record that could not do so itself.
+    pub(super) fn save_process(&self, pid: i32) -> Result<(), Error> {
+        let stat = format!("/proc/{pid}/stat");
+        let line = std::fs::read(&stat).map_err(|error| {
+            Error::file("read", stat, Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })?;
+        self.write(PROCESS, &line)
+    }
+
     /// Keeps the configuration as the container was made with it.
     pub(super) fn save_config(&self, bytes: &[u8]) -> Result<(), Error> {
         self.write(CONFIG, bytes)

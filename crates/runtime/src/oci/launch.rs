@@ -39,13 +39,9 @@ pub(super) enum Kind {
     Run,
 }
 
-pub(super) fn parse(
-    context: &Context<'_>,
-    kind: Kind,
-    mut arguments: Arguments,
-) -> Result<Launch, UsageError> {
-    let mut id = None;
-    let mut options = CreateOptions {
+/// Before anything is read.
+pub(super) fn defaults(context: &Context<'_>) -> CreateOptions {
+    CreateOptions {
         bundle: PathBuf::from("."),
         config: PathBuf::from("config.json"),
         console_socket: None,
@@ -58,7 +54,16 @@ pub(super) fn parse(
         no_subreaper: false,
         notify_socket: context.environment.notify_socket.clone(),
         listen_fds: context.environment.listen_fds,
-    };
+    }
+}
+
+pub(super) fn parse(
+    context: &Context<'_>,
+    kind: Kind,
+    mut arguments: Arguments,
+) -> Result<Launch, UsageError> {
+    let mut id = None;
+    let mut options = defaults(context);
     let (mut detach, mut keep) = (false, false);
     while let Some(argument) = arguments.next()? {
         match argument {

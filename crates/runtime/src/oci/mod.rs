@@ -23,7 +23,9 @@
 //! about them, and nothing else in the crate prints.
 
 mod arguments;
+mod checkpoint;
 mod create;
+mod criu;
 mod delete;
 mod document;
 mod events;
@@ -37,6 +39,7 @@ mod list;
 mod log;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -99,6 +102,8 @@ const COMMANDS: &[Command] = &[
     resume::COMMAND,
     update::COMMAND,
     events::COMMAND,
+    checkpoint::COMMAND,
+    restore::COMMAND,
     spec::COMMAND,
     features::COMMAND,
 ];
