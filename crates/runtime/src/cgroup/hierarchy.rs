@@ -73,6 +73,13 @@ impl Hierarchies {
         Hierarchies { list, membership: OnceCell::new() }
     }
 
+    /// As if version 2 were not mounted, which is what some hosts and namespaces are like.
+    #[cfg(test)]
+    pub(super) fn without_v2(mut self) -> Hierarchies {
+        self.list.retain(|one| one.version == Version::V1);
+        self
+    }
+
     /// The hierarchies, version 2 first where there is one.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Hierarchy> {
         self.list.iter()

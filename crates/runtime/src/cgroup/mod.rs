@@ -299,6 +299,33 @@ mod tests {
     }
 
     #[test]
+    fn version_1_alone_does_the_same() {
+        let Some(mut place) = TestPlace::new() else { return };
+        place.hierarchies = place.hierarchies.clone().without_v2();
+        if place.hierarchies.iter().next().is_none() {
+            return;
+        }
+        let limits = resources(r#"{"unified": {"pids.max": "5"}}"#);
+        let refused = Cgroup::create(&place.hierarchies, &place.path, Some(&limits));
+        assert_eq!(refused.unwrap_err(), CgroupError::UnifiedOnV1);
+        let mut cgroup = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();
+        assert!(cgroup.entry().unwrap().v2_dir.is_none());
+        let mut sleepers = [Sleeper::new(), Sleeper::new(), Sleeper::new()];
+        for sleeper in &sleepers {
+            cgroup.attach(sleeper.pid()).unwrap();
+        }
+        assert_eq!(cgroup.pids(false).unwrap().len(), 3);
+        cgroup.freeze().unwrap();
+        assert!(cgroup.is_frozen().unwrap());
+        cgroup.kill().unwrap();
+        for sleeper in &mut sleepers {
+            wait_until("the end of the process", || sleeper.0.try_wait().unwrap().is_some());
+        }
+        cgroup.remove().unwrap();
+        cgroup.kill().unwrap();
+    }
+
+    #[test]
     fn a_cgroup_in_use_or_frozen_is_refused_and_left_as_it_was() {
         let Some(place) = TestPlace::new() else { return };
         let mut first = Cgroup::create(&place.hierarchies, &place.path, None).unwrap();

@@ -44,7 +44,7 @@ impl Cgroup {
         match self.unified() {
             // What is new has no program, and none is as good as one that consents to all.
             Some(_) if fresh && rules::allows_all(&rules) => Ok(()),
-            Some(node) => attach_program(node, &rules),
+            Some(node) => attach_program(node, &rules, fresh),
             None if is_host_root() => Err(self.why_not(Controller::Devices, "devices")),
             None => Ok(()),
         }
@@ -121,8 +121,8 @@ fn is_asked_for(change: &Change, given: &[DeviceRule]) -> Result<bool, CgroupErr
     Ok(DeviceList::from_rules(&rules::configured(given)?)?.shares(change))
 }
 
-/// Puts our program on the cgroup, in the place of one of ours that is there.
-fn attach_program(node: &Node, rules: &[Rule]) -> Result<(), CgroupError> {
+/// Puts our program on the cgroup, in the place of one of ours that may be there if it is not `fresh`.
+fn attach_program(node: &Node, rules: &[Rule], fresh: bool) -> Result<(), CgroupError> {
     let fail = |errno| CgroupError::DeviceProgram { dir: node.path.clone(), errno };
     let dir = open(&node.path, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let program = match load(rules) {
@@ -130,6 +130,9 @@ fn attach_program(node: &Node, rules: &[Rule]) -> Result<(), CgroupError> {
         Err(Errno::PERM) if !is_host_root() => return Ok(()),
         program => program.map_err(fail)?,
     };
+    if fresh {
+        return program.attach(dir.as_fd()).map_err(fail);
+    }
     let attached = DeviceProgram::attached(dir.as_fd()).map_err(fail)?;
     let is_ours = |old: &DeviceProgram| old.name().is_ok_and(|name| name == PROGRAM_NAME);
     let mut ours = attached.into_iter().filter(is_ours);
@@ -225,7 +228,7 @@ mod tests {
         cgroup.guard_devices(&all, false).unwrap();
 
         let dir = open(&node.path, OFlags::RDONLY | OFlags::DIRECTORY).unwrap();
-        attach_program(node, &rules::complete(&[]).unwrap()).unwrap();
+        attach_program(node, &rules::complete(&[]).unwrap(), false).unwrap();
         let usual = READ_NULL | READ_FULL | WRITE_FULL | MAKE_NULL;
         assert_eq!(abilities_inside(dir.as_fd()), usual);
 
@@ -233,13 +236,13 @@ mod tests {
             r#"[{"allow": true, "type": "c", "major": 1, "access": "rw"},
                 {"allow": false, "type": "c", "major": 1, "minor": 7, "access": "w"}]"#,
         );
-        attach_program(node, &rules::configured(&narrow).unwrap()).unwrap();
+        attach_program(node, &rules::configured(&narrow).unwrap(), false).unwrap();
         assert_eq!(abilities_inside(dir.as_fd()), READ_NULL | READ_FULL);
 
-        attach_program(node, &rules::configured(&[]).unwrap()).unwrap();
+        attach_program(node, &rules::configured(&[]).unwrap(), false).unwrap();
         assert_eq!(abilities_inside(dir.as_fd()), 0);
         for _ in 0..70 {
-            attach_program(node, &rules::complete(&[]).unwrap()).unwrap();
+            attach_program(node, &rules::complete(&[]).unwrap(), false).unwrap();
         }
         assert_eq!(abilities_inside(dir.as_fd()), usual);
         assert_eq!(DeviceProgram::attached(dir.as_fd()).unwrap().len(), 1);
