@@ -105,15 +105,19 @@ impl Hierarchies {
             }
         };
         let Some(own) = find_membership(membership, hierarchy) else { return Ok(PathBuf::new()) };
-        match &hierarchy.root {
-            Some(root) => Ok(below_root(own, root)),
-            None => {
-                let mounts = parse_mountinfo(&read_file(Path::new("/proc/self/mountinfo"))?);
-                let same = mounts.into_iter().find(|one| one.mount == hierarchy.mount);
-                let root = same.and_then(|one| one.root).unwrap_or_else(|| "/".into());
-                Ok(below_root(own, &root))
-            }
+        if let Some(root) = &hierarchy.root {
+            return Ok(below_root(own, root));
         }
+        // Found without mountinfo, which is long on a host with many containers: if our cgroup is where
+        // it would be in the whole tree, then the whole tree is what is mounted.
+        let whole = below_root(own, Path::new("/"));
+        if rustix::fs::access(hierarchy.mount.join(&whole), Access::EXISTS).is_ok() {
+            return Ok(whole);
+        }
+        let mounts = parse_mountinfo(&read_file(Path::new("/proc/self/mountinfo"))?);
+        let same = mounts.into_iter().find(|one| one.mount == hierarchy.mount);
+        let root = same.and_then(|one| one.root).unwrap_or_else(|| "/".into());
+        Ok(below_root(own, &root))
     }
 }
 
