@@ -151,7 +151,7 @@ fn attach_program(node: &Node, rules: &[Rule], fresh: bool) -> Result<(), Cgroup
 /// Before Linux 5.11 a program counts as locked memory, of which the usual limit is too little. The limit
 /// is raised for the call alone: the container must not inherit it.
 fn load(rules: &[Rule]) -> Result<DeviceProgram, Errno> {
-    let program = program::assemble(rules);
+    let program = program::assemble(rules).ok_or(Errno::TOOBIG)?;
     let first = DeviceProgram::load(PROGRAM_NAME, &program);
     if !matches!(first, Err(Errno::PERM)) {
         return first;
