@@ -342,7 +342,7 @@ impl<'a> Making<'a> {
             rootfs: &self.record.rootfs,
             mounts: MountFacts {
                 bundle: &self.record.bundle,
-                label: linux.mount_label.as_deref().filter(|_| has_selinux()),
+                label: linux.mount_label.as_deref(),
                 in_user_namespace,
                 cgroup_namespace: namespaces.has(Namespaces::CGROUP),
                 cgroups: &cgroups,
@@ -581,11 +581,6 @@ pub(super) fn compile_seccomp(linux: &Linux) -> Result<Option<Filter>, Error> {
         Some(words) => Ok(Some(seccomp::compile(words, seccomp::NATIVE_ARCH)?)),
         None => Ok(None),
     }
-}
-
-/// Whether the kernel has SELinux on; without it a label means nothing, and as a mount option is refused.
-fn has_selinux() -> bool {
-    rustix::fs::access("/sys/fs/selinux/enforce", rustix::fs::Access::EXISTS).is_ok()
 }
 
 fn absolute(bundle: &Path) -> Result<PathBuf, Error> {

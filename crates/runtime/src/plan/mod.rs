@@ -102,10 +102,9 @@ pub(crate) fn plan(
         steps.push(Step::SessionKeyring { name: c_string(format!("_ses.{}", facts.id)) });
     }
 
-    if let Some(label) = facts.mounts.label.filter(|label| !label.is_empty()) {
-        security::need_selinux("linux.mountLabel", label)?;
-    }
-    let plan = mounts::plan(&spec.mounts, &facts.mounts)?;
+    // Without SELinux a label of mounts means nothing, and as a mount option it would be refused.
+    let label = facts.mounts.label.filter(|_| security::selinux_is_on());
+    let plan = mounts::plan(&spec.mounts, &MountFacts { label, ..facts.mounts })?;
     let root = RootFacts {
         rootfs: facts.rootfs,
         console: facts.console,
@@ -113,7 +112,7 @@ pub(crate) fn plan(
         no_pivot: facts.no_pivot,
         bind_devices: namespaces.has(Namespaces::USER),
         own_mounts: namespaces.has(Namespaces::MOUNT),
-        label: facts.mounts.label,
+        label,
         kcore: facts.kcore,
         reachable: facts.reachable,
     };

@@ -1,4 +1,4 @@
-//! Which security modules the host runs: a label for one that does not run is refused by name.
+//! Which security modules the host runs: a process's label for one that does not run is refused by name.
 
 use rustix::fs::Access;
 
@@ -10,10 +10,14 @@ pub(super) fn apparmor_is_on() -> bool {
         .is_ok_and(|word| word.starts_with('Y'))
 }
 
+/// Whether SELinux is on: its file system is mounted wherever a policy is loaded.
+pub(super) fn selinux_is_on() -> bool {
+    rustix::fs::access("/sys/fs/selinux/enforce", Access::EXISTS).is_ok()
+}
+
 /// Fails unless SELinux is on, naming the field that needs it.
 pub(super) fn need_selinux(field: &'static str, label: &str) -> Result<(), Error> {
-    // The file system is mounted wherever a policy is loaded.
-    if rustix::fs::access("/sys/fs/selinux/enforce", Access::EXISTS).is_ok() {
+    if selinux_is_on() {
         return Ok(());
     }
     Err(Error::Refused {

@@ -143,24 +143,6 @@ impl DeviceList {
     }
 }
 
-/// Sorts the writes as `rules` stand, as whoever reads the kernel's list back expects them: each is about
-/// a node of its own, so the order means nothing to the kernel.
-pub(super) fn sort_as(rules: &[Rule], changes: &mut [Change]) {
-    let names = |rule: &Rule, change: &Change| {
-        [Kind::Block, Kind::Char]
-            .into_iter()
-            .filter(|kind| rule.kind.is_none_or(|wanted| wanted == *kind))
-            .any(|kind| {
-                let node = line((kind, rule.major, rule.minor), Access::default());
-                change.line.starts_with(&node)
-            })
-    };
-    changes.sort_by_key(|change| match change.line.as_str() {
-        "a" => 0,
-        _ => 1 + rules.iter().position(|rule| names(rule, change)).unwrap_or(rules.len()),
-    });
-}
-
 /// The name that `/proc/devices` has for a major number.
 fn driver(text: &str, kind: Kind, major: u32) -> Option<&str> {
     let (characters, blocks) = text.split_once("Block devices:").unwrap_or((text, ""));

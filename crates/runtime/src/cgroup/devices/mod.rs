@@ -95,8 +95,7 @@ fn change_list(
     given: &[DeviceRule],
     rules: &[Rule],
 ) -> Result<(), CgroupError> {
-    let mut changes = now.changes_to(&DeviceList::from_rules(rules)?);
-    list::sort_as(rules, &mut changes);
+    let changes = now.changes_to(&DeviceList::from_rules(rules)?);
     let mut files: [Option<OwnedFd>; 2] = [None, None];
     for change in &changes {
         let at = usize::from(change.file == "devices.deny");
