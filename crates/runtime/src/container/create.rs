@@ -11,7 +11,7 @@ use dhow_spec::runtime::{HookKind, Linux, Spec, Status};
 use dhow_sys::{Child, Exit, Namespaces, SignalSet};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
 use super::state::{AfterStart, ProcessRecord, Record, START, StateDir};
@@ -545,7 +545,13 @@ impl Parent for Making<'_> {
 /// Limits and OOM score of a process whose user namespace gives it no right to set them.
 pub(super) fn set_limits(pid: Pid, process: &dhow_spec::runtime::Process) -> Result<(), Error> {
     let limits = plan::limits(&process.rlimits)?;
-    for (resource, limit) in limits.limits {
+    for (resource, mut limit) in limits.limits {
+        if resource == Resource::Nofile {
+            // The process lowers this one itself, when it has opened its last file.
+            let own = rustix::process::getrlimit(resource);
+            limit.maximum = most(limit.maximum, own.maximum);
+            limit.current = most(limit.current, own.current);
+        }
         rustix::process::prlimit(Some(pid), resource, limit)
             .map_err(Error::call("set a resource limit of the container's process"))?;
     }
@@ -569,6 +575,11 @@ pub(super) fn available_capabilities(in_user_namespace: bool) -> CapSet {
         Ok(own) if !in_user_namespace => CapSet::from_bits(own.permitted.bits()),
         _ => CapSet::FULL,
     }
+}
+
+/// The larger of two limits, of which `None` is none at all.
+fn most(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.max(other))
 }
 
 fn kill_and_reap(child: &Child) {

@@ -31,7 +31,7 @@ pub(super) fn of(root: &Path, process: Option<&Process>) -> String {
 fn read(root: &Path) -> Option<String> {
     let root = open_directory(root).ok()?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let file = File::from(open_beneath(root.as_fd(), c"etc/passwd", flags).ok()?);
+    let file = File::from(open_beneath(root.as_fd(), c"etc/passwd", flags).ok()?.into_fd()?);
     if !file.metadata().ok()?.is_file() {
         return None;
     }

@@ -4,7 +4,7 @@
 //! `..`, ends inside the root, and magic links are not followed. Nothing here allocates.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use dhow_sys::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -19,6 +19,44 @@ const PATH_BYTES_MAX: usize = 4096;
 const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 
+/// A descriptor of the child's that exec will close: closing it is a call of its own, and a container has
+/// dozens of them. Above a number that no usual limit of open files comes near, it is closed at once.
+#[derive(Debug)]
+pub(crate) struct Place(Option<OwnedFd>);
+
+/// Descriptors from this number on are not left open.
+const LEFT_OPEN_MAX: i32 = 256;
+
+impl Place {
+    /// Takes the descriptor out, for who wants it closed.
+    pub(crate) fn into_fd(mut self) -> Option<OwnedFd> {
+        self.0.take()
+    }
+}
+
+impl From<OwnedFd> for Place {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Some(fd))
+    }
+}
+
+impl AsFd for Place {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // Only `into_fd` and `drop` empty it, and neither leaves anybody to ask.
+        self.0.as_ref().map_or(rustix::fs::CWD, AsFd::as_fd)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0.take()
+            && fd.as_raw_fd() < LEFT_OPEN_MAX
+        {
+            let _ = fd.into_raw_fd();
+        }
+    }
+}
+
 /// What a mount's target must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -27,14 +65,14 @@ pub(crate) enum Kind {
 }
 
 /// Opens `path`, which is relative to `root`; `.` is the root itself.
-pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<Place, Errno> {
     let path = if path.is_empty() { c"." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut races = 0;
     loop {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) if races < RACES_MAX => races += 1,
-            other => return other,
+            other => return other.map(Place::from),
         }
     }
 }
@@ -43,11 +81,7 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<O
 ///
 /// A symlink on the way that leads to nothing is followed inside the root and what it names is made, as
 /// runc does: images link `/var/run` to a `/run` that they do not have.
-pub(crate) fn open_or_make(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    kind: Kind,
-) -> Result<OwnedFd, Fault> {
+pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<Place, Fault> {
     match open(root, path, OFlags::PATH) {
         Err(Errno::NOENT) => {}
         other => return other.at(At::Target),
@@ -81,9 +115,9 @@ impl Walk {
         Ok(walk)
     }
 
-    fn make(&mut self, root: BorrowedFd<'_>, kind: Kind) -> Result<OwnedFd, Fault> {
+    fn make(&mut self, root: BorrowedFd<'_>, kind: Kind) -> Result<Place, Fault> {
         'again: loop {
-            let mut parent: Option<OwnedFd> = None;
+            let mut parent: Option<Place> = None;
             let mut start = 0;
             while let Some((from, end)) = self.component(start) {
                 let last = self.component(end).is_none();
@@ -154,7 +188,7 @@ impl Walk {
 }
 
 /// Makes one name in a directory that is already known to lie inside the root.
-fn make_one(dir: BorrowedFd<'_>, name: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
+fn make_one(dir: BorrowedFd<'_>, name: &CStr, kind: Kind) -> Result<Place, Errno> {
     match kind {
         Kind::Directory => rustix::fs::mkdirat(dir, name, DIR_MODE)?,
         Kind::File => {
@@ -163,7 +197,7 @@ fn make_one(dir: BorrowedFd<'_>, name: &CStr, kind: Kind) -> Result<OwnedFd, Err
         }
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty())
+    rustix::fs::openat(dir, name, flags, Mode::empty()).map(Place::from)
 }
 
 /// A NUL-terminated copy of a part of a path.
@@ -208,7 +242,7 @@ mod tests {
             rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
         }
 
-        fn make(&self, path: &CStr, kind: Kind) -> Result<OwnedFd, Fault> {
+        fn make(&self, path: &CStr, kind: Kind) -> Result<Place, Fault> {
             open_or_make(self.fd().as_fd(), path, kind)
         }
 

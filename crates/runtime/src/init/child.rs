@@ -11,6 +11,7 @@ use dhow_sys::{Argv, Clone, Errno, Memory, SignalSet, clone_child, exit_now};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Signal, Uid};
 
+use super::beneath::Place;
 use super::report::{At, Fault, InStep, Report, SyncPoint};
 use super::step::Step;
 use super::terminal::{self, Terminal};
@@ -29,7 +30,7 @@ struct Child<'a> {
     proc: BorrowedFd<'a>,
     /// The connection to whoever started the container, once it has been waited for.
     starter: Option<OwnedFd>,
-    root: Option<OwnedFd>,
+    root: Option<Place>,
     /// Which candidate `Find` chose.
     program: usize,
     /// The working directory could not be entered as root; it will be as the user.
@@ -116,7 +117,7 @@ impl Child<'_> {
                 Ok(())
             }
             Step::HoldRoot { root } => {
-                self.root = Some(rustix::io::fcntl_dupfd_cloexec(root, 3)?);
+                self.root = Some(Place::from(rustix::io::fcntl_dupfd_cloexec(root, 3)?));
                 Ok(())
             }
             Step::DetachRootParent => mounts::detach_root_parent(self.root()?),
@@ -140,11 +141,9 @@ impl Child<'_> {
             Step::Terminal { socket, size, console, owner } => {
                 if self.root.is_none() {
                     // A process that joins a running container: its root is `/` already.
-                    self.root = Some(rustix::fs::open(
-                        c"/",
-                        OFlags::PATH | OFlags::CLOEXEC,
-                        Mode::empty(),
-                    )?);
+                    let flags = OFlags::PATH | OFlags::CLOEXEC;
+                    let root = rustix::fs::open(c"/", flags, Mode::empty())?;
+                    self.root = Some(Place::from(root));
                 }
                 let terminal = Terminal {
                     socket: socket.as_fd(),

@@ -10,13 +10,13 @@ use rustix::mount::{
     open_tree,
 };
 
-use super::beneath::{self, Kind};
+use super::beneath::{self, Kind, Place};
 use super::copy_up;
 use super::report::{At, Fault, InStep};
 use super::step::{Link, MountStep, Node, Source};
 
 /// A detached copy of the mount (or the tree of mounts) at `path` below `dir`.
-fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<Place, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -24,7 +24,7 @@ fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<Owned
     if path.is_empty() {
         flags |= OpenTreeFlags::AT_EMPTY_PATH;
     }
-    open_tree(dir, path, flags)
+    open_tree(dir, path, flags).map(Place::from)
 }
 
 /// Puts a detached mount where `target` is.
@@ -34,7 +34,7 @@ fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fault> {
 }
 
 /// Mounts the root file system onto itself, so that it is a mount of its own, and opens it.
-pub(super) fn take_root(path: &CStr) -> Result<OwnedFd, Fault> {
+pub(super) fn take_root(path: &CStr) -> Result<Place, Fault> {
     let tree = clone_tree(CWD, path, true).at(At::Source)?;
     let place =
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -224,7 +224,7 @@ pub(super) fn make_directories(
 
 /// Makes symlinks; one that is there already stays.
 pub(super) fn links(root: BorrowedFd<'_>, links: &[Link]) -> Result<(), Fault> {
-    let mut last: Option<(&CStr, OwnedFd)> = None;
+    let mut last: Option<(&CStr, Place)> = None;
     for link in links {
         if last.as_ref().is_none_or(|(name, _)| *name != &*link.dir) {
             let dir = beneath::open_or_make(root, &link.dir, Kind::Directory)?;

@@ -78,13 +78,18 @@ pub(crate) fn plan(process: &Process, facts: ProcessFacts<'_>) -> Result<Process
         before.push(Step::OwnStdio(uid));
     }
     let mut warnings = Vec::new();
+    let mut after = Vec::new();
+    let limits = limits(&process.rlimits)?;
+    for (resource, limit) in limits.limits {
+        let step = Step::Limit { resource, limit, name: rlimit_word(resource) };
+        match resource {
+            // Until the last file is open the process needs more of them than its program may.
+            Resource::Nofile => after.push(step),
+            _ if facts.limits_from_outside => {}
+            _ => before.push(step),
+        }
+    }
     if !facts.limits_from_outside {
-        let limits = limits(&process.rlimits)?;
-        before.extend(limits.limits.into_iter().map(|(resource, limit)| Step::Limit {
-            resource,
-            limit,
-            name: rlimit_word(resource),
-        }));
         warnings = limits.warnings;
         if let Some(score) = process.oom_score_adj {
             before.push(Step::WriteProc { name: OOM_SCORE.to_owned(), value: score.to_string() });
@@ -112,7 +117,6 @@ pub(crate) fn plan(process: &Process, facts: ProcessFacts<'_>) -> Result<Process
     let name = program.name.clone();
     before.push(Step::Find(program));
 
-    let mut after = Vec::new();
     filter_and_capabilities(process, &capabilities, &facts, &mut after);
     let envp = environment(process, &facts);
     after.push(Step::Exec {
