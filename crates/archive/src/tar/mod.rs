@@ -41,6 +41,7 @@ mod writer;
 
 pub use body::{Body, Piece};
 pub use entry::{Content, Device, Entry, Extent, Kind, Metadata, SparseMap, Time, Xattrs};
+pub(crate) use error::Quoted;
 pub use error::{Fault, TarError};
 pub use options::{Globals, Options};
 pub use reader::{End, Reader};
