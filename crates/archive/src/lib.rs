@@ -5,5 +5,6 @@
 //! Absent on purpose: files, directories and paths on a disk (`store` applies layers), images,
 //! HTTP, and any decision on what to keep.
 
+pub mod ignore;
 pub mod layer;
 pub mod tar;
