@@ -5,6 +5,8 @@
 //! Absent on purpose: files, directories and paths on a disk (`store` applies layers), images,
 //! HTTP, and any decision on what to keep.
 
+pub mod compress;
+pub mod hash;
 pub mod ignore;
 pub mod layer;
 pub mod tar;
