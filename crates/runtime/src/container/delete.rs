@@ -13,14 +13,15 @@ use crate::error::Error;
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Container {
-    /// Deletes a stopped container, with `force` any: what runs is killed first.
+    /// Deletes a stopped or created container, with `force` any: what runs is killed first.
     pub fn delete(self, root: &StateRoot, force: bool) -> Result<(), Error> {
         let status = self.status()?;
         match status {
             Status::Stopped => {}
+            // Nothing of a created one runs that was ever asked to: the specification wants it stopped
+            // first, but runc and crun remove it, and containerd counts on that.
+            Status::Created | Status::Creating => self.end()?,
             _ if force => self.end()?,
-            // Its maker died half way; nothing of it runs that was ever asked to.
-            Status::Creating => self.end()?,
             status => return Err(self.wrong("delete", status)),
         }
         let mut failures = self.remove_cgroup();
