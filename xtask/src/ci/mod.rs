@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: all that a change must pass, on a machine that has nothing but Rust and a C linker.
 //!
 //! A step is a function and one line in [`STEPS`]; all of them run, even after one has failed, and the
-//! summary names each with its time. What a step cannot do here it skips with a reason; skipped tests
+//! summary names each with its wall and CPU time. What a step cannot do here it skips with a reason; skipped tests
 //! must be on the checked-in list. Guests are slow and run only on demand. Time is shown, never judged.
 
 mod packages;
@@ -78,18 +78,20 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
         }
     }
     let start = Instant::now();
-    let (mut total, mut table) = (Tally::default(), Columns::new(["step", "result", "seconds"]));
+    let (mut total, mut table) =
+        (Tally::default(), Columns::new(["step", "result", "seconds", "CPU"]));
     for (name, step) in chosen {
         println!("== {name}");
-        let (mut tally, begin) = (Tally::default(), Instant::now());
+        let (mut tally, begin, used) = (Tally::default(), Instant::now(), children_cpu());
         let result = step(&mut tally);
         if let Err(error) = &result {
             println!("{name}: {error}");
         }
-        table.push([name, word(&tally, &result), &seconds(begin.elapsed())]);
+        let cpu = children_cpu().saturating_sub(used);
+        table.push([name, word(&tally, &result), &seconds(begin.elapsed()), &seconds(cpu)]);
         total.add(tally, &result);
     }
-    table.push(["all", "", &seconds(start.elapsed())]);
+    table.push(["all", "", &seconds(start.elapsed()), &seconds(children_cpu())]);
     println!("== summary\n{}", table.render());
     total.skipped.iter().for_each(|skip| println!("SKIPPED {skip}"));
     println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped.len());
@@ -102,6 +104,15 @@ fn word(tally: &Tally, result: &Result<(), TaskError>) -> &'static str {
         Ok(()) if tally.passed == 0 && !tally.skipped.is_empty() => "skipped",
         Ok(()) => "ok",
     }
+}
+
+/// What the processes that this one waited for, and theirs, have used; nothing where procfs is not there.
+fn children_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name may contain blanks; after it come state and numbers. Fields 16 and 17 of the whole.
+    let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks = after.split(' ').skip(13).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 1000 / rustix::param::clock_ticks_per_second())
 }
 
 fn seconds(time: Duration) -> String {
