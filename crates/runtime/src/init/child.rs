@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use dhow_sys::{Argv, Clone, Errno, Memory, SignalSet, clone_child, exit_now};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{DumpableBehavior, Signal, Uid};
 
 use super::beneath::Place;
@@ -279,13 +279,17 @@ fn wait_for_word(from: BorrowedFd<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Gives the standard streams to `uid`, but for `/dev/null` and what cannot be given.
+/// Gives the standard streams to `uid`, but for the null device and what cannot be given.
+///
+/// The null device is the host's, and everybody's. It is known by its number: what `/dev/null` is inside,
+/// the image says.
 fn own_stdio(uid: Uid) -> Result<(), Fault> {
-    let null = rustix::fs::stat(c"/dev/null").map(|stat| stat.st_rdev).ok();
+    let null = (FileType::CharacterDevice, rustix::fs::makedev(1, 3));
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     for stream in streams {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        if stat.st_uid == uid.as_raw() || Some(stat.st_rdev) == null {
+        let kind = (FileType::from_raw_mode(stat.st_mode), stat.st_rdev);
+        if stat.st_uid == uid.as_raw() || kind == null {
             continue;
         }
         match rustix::fs::fchown(stream, Some(uid), None) {
