@@ -3,6 +3,8 @@
 //! Every call happens in a private mount namespace, and with a state folder of its own, so that no
 //! contender sees another's containers or leaves a mount behind. crun refuses a host whose controllers
 //! are on cgroup v1 while a v2 tree is mounted besides: for it, and only for it, that tree is unmounted.
+//! It also gives standard streams to the container's user, `/dev/null` among them: all get a node of
+//! their own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,6 +16,11 @@ use crate::task::{At, TaskError, find_program, release_dir, run, scratch, worksp
 
 /// Where a hybrid host has its cgroup v2 tree.
 pub(crate) const HYBRID_TREE: &str = "/sys/fs/cgroup/unified";
+
+/// Covers `/dev/null` by a node that belongs to nobody else.
+const OWN_NULL_DEVICE: &str = "\
+    dir=$(mktemp -d) && mount -t tmpfs null \"$dir\" && mknod -m 666 \"$dir/null\" c 1 3 &&
+    mount --bind \"$dir/null\" /dev/null && umount --lazy \"$dir\" && rmdir \"$dir\" && ";
 
 /// A runtime with a name for the head of its column.
 #[derive(Debug, Clone)]
@@ -47,12 +54,10 @@ impl Contender {
 
     /// `program` with a private mount namespace around it, in which this contender works.
     pub(crate) fn around(&self, program: impl Into<OsString>) -> Command {
-        let script = match self.refuses_hybrid() {
-            true => "umount /sys/fs/cgroup/unified && exec \"$0\" \"$@\"",
-            false => "exec \"$0\" \"$@\"",
-        };
+        let hide = if self.refuses_hybrid() { "umount /sys/fs/cgroup/unified && " } else { "" };
+        let script = format!("{OWN_NULL_DEVICE}{hide}exec \"$0\" \"$@\"");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
         command.arg(program.into());
         command
     }

@@ -11,6 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, CWD, FileType, Mode, chmodat, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::case::{Case, CaseParts};
@@ -62,6 +63,7 @@ pub fn run_case(order: &Order) -> Cell {
 
 fn prepare(order: &Order) -> Outcome<Case> {
     rustix::mount::mount("contest", &order.dir, "tmpfs", MountFlags::empty(), c"mode=755")?;
+    own_null_device(&order.dir.join("null"))?;
     let unified = Path::new("/sys/fs/cgroup/unified");
     if order.runtime.hide_unified && unified.exists() {
         rustix::mount::unmount(unified, UnmountFlags::DETACH)?;
@@ -74,6 +76,14 @@ fn prepare(order: &Order) -> Outcome<Case> {
         patience: order.patience,
         stress: order.stress,
     })
+}
+
+/// Covers `/dev/null` by a node of the case's own: crun gives it to the container's user.
+fn own_null_device(node: &Path) -> Outcome {
+    let mode = Mode::from_raw_mode(0o666);
+    mknodat(CWD, node, FileType::CharacterDevice, mode, makedev(1, 3))?;
+    chmodat(CWD, node, mode, AtFlags::empty())?;
+    Ok(rustix::mount::mount_bind(node, "/dev/null")?)
 }
 
 fn judge(order: &Order, case: &Arc<Case>) -> (Verdict, Vec<String>) {
