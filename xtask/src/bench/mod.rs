@@ -72,6 +72,19 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     result
 }
 
+/// What `run` of the built-in bundle costs dhow whatever the weather: system calls, and peak memory in
+/// KiB; `None` where the program that counts is not there.
+pub(crate) fn weigh_run() -> Result<[Option<f64>; 2], TaskError> {
+    let dir = scratch("bench")?;
+    let cgroup = format!("dhow-budget.{}", std::process::id());
+    let lane = Lane::new(contender::ours()?, &dir, None, &cgroup)?;
+    let calls = weight::system_calls(&lane, Operation::Run, &dir);
+    let peak = weight::peak_kib(&lane, Operation::Run, &dir);
+    lane.clear();
+    leftover::remove_cgroups(&[cgroup]);
+    Ok([calls?, peak?])
+}
+
 fn parse(mut arguments: lexopt::Parser) -> Result<Option<Plan>, TaskError> {
     let mut plan =
         Plan { rounds: 40, gap: Duration::from_millis(50), config: None, contenders: Vec::new() };

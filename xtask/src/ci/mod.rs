@@ -4,6 +4,7 @@
 //! summary names each with its wall and CPU time. What a step cannot do here it skips with a reason; skipped tests
 //! must be on the checked-in list. Guests are slow and run only on demand. Time is shown, never judged.
 
+mod budget;
 mod packages;
 mod steps;
 mod suite;
@@ -32,6 +33,7 @@ const STEPS: &[(&str, Step)] = &[
     ("release", steps::release),
     ("contest", steps::contest),
     ("official", steps::official),
+    ("budget", budget::check),
 ];
 const GUESTS: (&str, Step) = ("guests", steps::guests);
 

@@ -14,7 +14,9 @@ use crate::task::{At, TaskError, find_program, run};
 const NEEDED: &[(&str, &str)] = &[
     ("git", "git"),          // tidy asks it for the repository's files
     ("newuidmap", "uidmap"), // containers of unprivileged users
-    ("strace", "strace"),    // the budget of system calls
+    ("busybox", "busybox-static"),
+    ("strace", "strace"), // the budgets of system calls
+    ("time", "time"),     // and memory
     ("unshare", "util-linux"),
 ];
 

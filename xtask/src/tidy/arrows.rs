@@ -12,9 +12,10 @@ use super::tree::Tree;
 const ARROWS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("spec", &[]),
+    ("archive", &["spec", "sys"]),
     ("runtime", &["spec", "sys"]),
     // It only wires the others together.
-    ("dhow", &["runtime", "spec", "sys"]),
+    ("dhow", &["archive", "runtime", "spec", "sys"]),
 ];
 
 /// Packages beside `crates/`; they judge the programs from outside and know none of our crates.

@@ -39,7 +39,7 @@ fn targets(line: &str) -> impl Iterator<Item = &str> {
 fn quotations(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);
     let places = quoted.filter(|text| PLACES.iter().any(|place| text.starts_with(place)));
-    places.filter(|text| !text.contains(['*', '<', '{', ' ', 'N', '…']))
+    places.filter(|text| !text.contains(['*', '<', '{', ' ', '…']))
 }
 
 fn resolve(base: &str, target: &str) -> String {
