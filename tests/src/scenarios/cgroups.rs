@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use super::scenarios;
 use crate::contest::{
-    Case, CgroupLayout, Container, Outcome, Stop, cgroups_named, check, check_eq, check_errno,
-    fail, has_controller, live_processes, remove_cgroups, skip,
+    Case, CgroupLayout, Container, Outcome, Stop, cgroups_named, check, check_eq, fail,
+    has_controller, remove_cgroups, skip,
 };
 
 /// A file of a controller, on v1 or v2, and what it should hold.
-struct Expected {
-    controller: &'static str,
-    v1: (&'static str, &'static str),
-    v2: (&'static str, &'static str),
+pub(super) struct Expected {
+    pub(super) controller: &'static str,
+    pub(super) v1: (&'static str, &'static str),
+    pub(super) v2: (&'static str, &'static str),
 }
 
 impl Expected {
-    fn check(&self, container: &Container) -> Outcome {
+    pub(super) fn check(&self, container: &Container) -> Outcome {
         let (file, value) = match CgroupLayout::here() {
             CgroupLayout::V1 => self.v1,
             CgroupLayout::V2 => self.v2,
@@ -520,287 +520,6 @@ fn unified_cannot_escape(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
-/// A misc device that does no harm and that no runtime allows by itself: that of FUSE.
-const FUSE: (u32, u32) = (10, 229);
-
-fn fuse_attempts(c: &Case, rules: Value) -> Outcome<[Option<i32>; 2]> {
-    let device = json!({ "path": "/dev/mine", "type": "c", "major": FUSE.0, "minor": FUSE.1,
-        "fileMode": 0o666, "uid": 0, "gid": 0 });
-    let config = c.config().push("/linux/devices", device).set("/linux/resources/devices", rules);
-    let got = c.attempts(&config, &[&["open", "/dev/mine"], &["open-read", "/dev/mine"]])?;
-    Ok([got[0].errno, got[1].errno])
-}
-
-fn refused(errno: Option<i32>) -> bool {
-    errno == Some(rustix::io::Errno::PERM.raw_os_error())
-}
-
-/// What is not allowed is refused, by rule, by kind and by access.
-fn devices(c: &Case) -> Outcome {
-    let deny = json!({ "allow": false, "access": "rwm" });
-    let rule = |access: &str| json!({ "allow": true, "type": "c", "major": FUSE.0, "minor": FUSE.1, "access": access });
-    let [both, read] = fuse_attempts(c, json!([deny]))?;
-    check!(refused(both) && refused(read), "denied: {both:?}, {read:?}");
-    let [both, read] = fuse_attempts(c, json!([deny, rule("rw")]))?;
-    check!(!refused(both) && !refused(read), "allowed: {both:?}, {read:?}");
-    let [both, read] = fuse_attempts(c, json!([deny, rule("r")]))?;
-    check!(refused(both) && !refused(read), "reading allowed: {both:?}, {read:?}");
-    Ok(())
-}
-
-/// Rules without numbers mean all; later rules win.
-fn device_wildcards(c: &Case) -> Outcome {
-    let deny = json!({ "allow": false, "access": "rwm" });
-    let major = json!({ "allow": true, "type": "c", "major": FUSE.0, "access": "rwm" });
-    let [both, _] = fuse_attempts(c, json!([deny, major]))?;
-    check!(!refused(both), "all minors allowed: {both:?}");
-    let block = json!({ "allow": true, "type": "b", "access": "rwm" });
-    let [both, _] = fuse_attempts(c, json!([deny, block]))?;
-    check!(refused(both), "all block devices allowed: {both:?}");
-    let all = json!({ "allow": true, "access": "rwm" });
-    let [both, _] = fuse_attempts(c, json!([all]))?;
-    check!(!refused(both), "everything allowed: {both:?}");
-    Ok(())
-}
-
-/// An exception from everything.
-fn device_exception(c: &Case) -> Outcome {
-    let all = json!({ "allow": true, "access": "rwm" });
-    let but =
-        json!({ "allow": false, "type": "c", "major": FUSE.0, "minor": FUSE.1, "access": "rw" });
-    let [both, read] = fuse_attempts(c, json!([all, but]))?;
-    check!(refused(both) && refused(read), "the exception: {both:?}, {read:?}");
-    Ok(())
-}
-
-/// A device made inside is under the same rules.
-fn devices_made_inside(c: &Case) -> Outcome {
-    let (major, minor) = (FUSE.0.to_string(), FUSE.1.to_string());
-    let ops: [&[&str]; 2] = [&["mknod", "/tmp/mine", "c", &major, &minor], &["open", "/tmp/mine"]];
-    let got = c.attempts(&c.config(), &ops)?;
-    if got[0].ok.is_some() {
-        check_errno!(got[1], PERM);
-    }
-    Ok(())
-}
-
-/// The rules hold for executed programs.
-fn devices_for_exec(c: &Case) -> Outcome {
-    let device = json!({ "path": "/dev/mine", "type": "c", "major": FUSE.0, "minor": FUSE.1,
-        "fileMode": 0o666, "uid": 0, "gid": 0 });
-    let container = c.start_waiting(&c.config().push("/linux/devices", device))?;
-    let got = container.exec_attempts(&[&["open", "/dev/mine"], &["open", "/dev/null"]])?;
-    check_errno!(got[0], PERM);
-    check!(got[1].ok.is_some(), "/dev/null: {:?}", got[1].errno);
-    container.delete_force()
-}
-
-/// A paused container does nothing, says so, and goes on after `resume`.
-fn pause_and_resume(c: &Case) -> Outcome {
-    let container = c.create_container(&c.config().payload(&["tick"]))?;
-    container.start()?;
-    container.wait_output("3\n")?;
-    container.call(&["pause"])?.ok()?;
-    container.check_status("paused")?;
-    let before = container.output().lines().count();
-    std::thread::sleep(std::time::Duration::from_millis(150));
-    check_eq!(container.output().lines().count(), before, "lines printed while paused");
-    container.call(&["resume"])?.ok()?;
-    container.check_status("running")?;
-    c.wait_until("it goes on", || Ok(container.output().lines().count() > before))?;
-    container.delete_force()
-}
-
-/// A paused container is killed and deleted by force.
-fn delete_paused(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    container.call(&["pause"])?.ok()?;
-    container.delete_force()?;
-    c.nothing_left()
-}
-
-/// A container that is not running cannot be paused; one that is not paused cannot be resumed.
-fn pause_needs_running(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    container.call(&["resume"])?.fails_naming(&[])?;
-    container.check_status("running")?;
-    container.stop()?;
-    container.call(&["pause"])?.fails_naming(&[])?;
-    container.delete()
-}
-
-/// `update` with flags.
-fn update_flags(c: &Case) -> Outcome {
-    let config = c.config().set("/linux/resources/pids/limit", 20);
-    let container = c.start_waiting(&config)?;
-    container
-        .call(&[
-            "update",
-            "--memory",
-            "67108864",
-            "--memory-reservation",
-            "33554432",
-            "--cpu-quota",
-            "30000",
-            "--cpu-period",
-            "60000",
-            "--cpu-share",
-            "256",
-            "--pids-limit",
-            "40",
-            "--cpuset-cpus",
-            "0",
-        ])?
-        .ok()?;
-    for expected in [
-        Expected {
-            controller: "memory",
-            v1: ("memory.limit_in_bytes", "67108864"),
-            v2: ("memory.max", "67108864"),
-        },
-        Expected {
-            controller: "memory",
-            v1: ("memory.soft_limit_in_bytes", "33554432"),
-            v2: ("memory.low", "33554432"),
-        },
-        Expected {
-            controller: "cpu",
-            v1: ("cpu.cfs_quota_us", "30000"),
-            v2: ("cpu.max", "30000 60000"),
-        },
-        Expected { controller: "cpu", v1: ("cpu.shares", "256"), v2: ("", "") },
-        Expected { controller: "pids", v1: ("pids.max", "40"), v2: ("pids.max", "40") },
-        Expected { controller: "cpuset", v1: ("cpuset.cpus", "0"), v2: ("cpuset.cpus", "0") },
-    ] {
-        expected.check(&container)?;
-    }
-    container.delete_force()
-}
-
-/// `update` changes what it is told and nothing else.
-fn update_one_thing(c: &Case) -> Outcome {
-    let config = c
-        .config()
-        .set("/linux/resources/memory/limit", 67_108_864)
-        .set("/linux/resources/pids/limit", 20);
-    let container = c.start_waiting(&config)?;
-    container.call(&["update", "--pids-limit", "30"])?.ok()?;
-    let expected = Expected {
-        controller: "memory",
-        v1: ("memory.limit_in_bytes", "67108864"),
-        v2: ("memory.max", "67108864"),
-    };
-    expected.check(&container)?;
-    check_eq!(container.cgroup_file("pids", "pids.max")?, "30", "pids.max");
-    let report = container.exec_attempts(&[&["write", "/dev/null", "x"]])?;
-    check!(report[0].ok.is_some(), "devices changed: {:?}", report[0].errno);
-    container.delete_force()
-}
-
-/// `update --resources` takes a file, or standard input.
-fn update_resources(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    let file = c.dir.join("resources.json");
-    let text = json!({ "memory": { "limit": 50_331_648 }, "pids": { "limit": 55 } }).to_string();
-    fs::write(&file, &text)?;
-    container.call(&["update", "--resources", &file.display().to_string()])?.ok()?;
-    check_eq!(container.cgroup_file("pids", "pids.max")?, "55", "pids.max");
-    let text = text.replace("55", "56");
-    let call = c.call(&["update", "--resources", "-", &c.token]);
-    call.stdin_text(&text)?.go()?.ok()?;
-    check_eq!(container.cgroup_file("pids", "pids.max")?, "56", "pids.max");
-    container.delete_force()
-}
-
-/// Memory and swap go up and down together, whatever the kernel's order.
-fn update_memory_and_swap(c: &Case) -> Outcome {
-    let small = json!({ "limit": 33_554_432, "swap": 33_554_432 });
-    let container = c.start_waiting(&c.config().set("/linux/resources/memory", small))?;
-    for size in ["134217728", "67108864", "134217728"] {
-        container.call(&["update", "--memory", size, "--memory-swap", size])?.ok()?;
-        let file = match CgroupLayout::here() {
-            CgroupLayout::V1 => "memory.limit_in_bytes",
-            CgroupLayout::V2 => "memory.max",
-        };
-        check_eq!(container.cgroup_file("memory", file)?, size, "{file}");
-    }
-    container.delete_force()
-}
-
-/// A value that the kernel refuses is named, and the container goes on.
-fn update_refused(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    let done = container.call(&["update", "--cpuset-cpus", "999"])?;
-    done.fails_naming(&["cpuset|999"])?;
-    container.check_status("running")?;
-    container.delete_force()
-}
-
-/// A stopped container is not updated.
-fn update_stopped(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    container.stop()?;
-    check!(container.call(&["update", "--pids-limit", "9"])?.code != 0, "it succeeded");
-    container.delete()
-}
-
-/// `events --stats` prints one object with the usual numbers.
-fn events_stats(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    let done = container.call(&["events", "--stats"])?.ok()?;
-    let event: Value = serde_json::from_str(&done.out)?;
-    check_eq!(event["type"], "stats", "type");
-    check_eq!(event["id"], c.token.as_str(), "id");
-    let number = |path: &str| event.pointer(path).and_then(Value::as_u64);
-    check!(number("/data/cpu/usage/total").is_some_and(|n| n > 0), "cpu usage: {event}");
-    check!(number("/data/memory/usage/usage").is_some_and(|n| n > 0), "memory usage: {event}");
-    check_eq!(number("/data/pids/current"), Some(1), "processes");
-    container.delete_force()
-}
-
-/// `events` goes on printing until the container is gone.
-fn events_follow(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    let events = c.call(&["events", "--interval", "100ms", &c.token]).spawn()?;
-    c.wait_until("two statistics", || Ok(events.output().matches("\"stats\"").count() >= 2))?;
-    container.delete_force()?;
-    events.finish()?.ok()?;
-    Ok(())
-}
-
-/// `events` tells when the container runs out of memory.
-fn events_oom(c: &Case) -> Outcome {
-    let memory = json!({ "limit": 33_554_432, "swap": 33_554_432 });
-    let container = c.start_waiting(&c.config().set("/linux/resources/memory", memory))?;
-    let events = c.call(&["events", "--interval", "60s", &c.token]).spawn()?;
-    // It must listen before there is something to hear.
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    container.exec(&[], &["/bin/payload", "alloc", "200"])?.code_is(137)?;
-    events.wait_output("\"oom\"")?;
-    container.delete_force()?;
-    events.finish()?.ok()?;
-    Ok(())
-}
-
-/// `ps` lists the container's processes, by their pids outside.
-fn ps(c: &Case) -> Outcome {
-    let container = c.create_container(&c.config().payload(&["spawn-and-wait", "2"]))?;
-    container.start()?;
-    container.wait_output("ready")?;
-    let done = container.call(&["ps", "--format", "json"])?.ok()?;
-    let mut pids: Vec<i32> = serde_json::from_str(&done.out)?;
-    pids.sort_unstable();
-    let mut live: Vec<i32> = live_processes().into_iter().map(|(pid, _)| pid).collect();
-    live.sort_unstable();
-    check_eq!(pids, live, "pids");
-    let table = container.call(&["ps"])?.ok()?.out;
-    check!(table.lines().next().is_some_and(|l| l.contains("PID")), "no heading: {table}");
-    for pid in pids {
-        check!(table.contains(&pid.to_string()), "{pid} is not in the table: {table}");
-    }
-    container.delete_force()
-}
-
 /// A limit that the kernel refuses stops the creation: one line, and nothing left.
 fn refused_values(c: &Case) -> Outcome {
     for (resource, value, word) in [
@@ -902,24 +621,6 @@ scenarios![
     network_class,
     unified,
     unified_cannot_escape,
-    devices,
-    device_wildcards,
-    device_exception,
-    devices_made_inside,
-    devices_for_exec,
-    pause_and_resume,
-    delete_paused,
-    pause_needs_running,
-    update_flags,
-    update_one_thing,
-    update_resources,
-    update_memory_and_swap,
-    update_refused,
-    update_stopped,
-    events_stats,
-    events_follow,
-    events_oom,
-    ps,
     refused_values,
     systemd_scope,
 ];

@@ -9,14 +9,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::scenarios;
-use crate::contest::{
-    Call, Case, Config, Container, Done, Outcome, check, check_eq, live_processes,
-};
+use crate::contest::{Case, Config, Done, Outcome, check, check_eq};
 use crate::inside;
 
 /// A tree outside of the root that nobody may touch.
@@ -84,7 +81,7 @@ fn ways_out(c: &Case, target: &Path) -> [PathBuf; 3] {
     ]
 }
 
-fn replace(c: &Case, name: &str, link: &Path) -> Outcome {
+pub(super) fn replace(c: &Case, name: &str, link: &Path) -> Outcome {
     let path = c.bundle.rootfs.join(name);
     if path.is_dir() && !path.is_symlink() {
         fs::remove_dir_all(&path)?;
@@ -355,70 +352,6 @@ fn cwd_is_link(c: &Case) -> Outcome {
     Ok(())
 }
 
-fn checks_no_host_directory(done: &Done) -> Outcome {
-    let got: Vec<crate::Attempt> = done.json()?;
-    for attempt in &got {
-        let names = attempt.ok.as_deref().unwrap_or("");
-        check!(
-            !names.split(' ').any(|n| n == "usr" || n == "canaries"),
-            "{:?} shows the host: {names}",
-            attempt.op
-        );
-    }
-    Ok(())
-}
-
-/// No file of the runtime can be the working directory: `/proc/self/fd/N` is refused.
-fn cwd_is_fd(c: &Case) -> Outcome {
-    replace(c, "link", Path::new("/proc/self/fd"))?;
-    for number in 3..20 {
-        for path in [format!("/proc/self/fd/{number}"), format!("/link/{number}")] {
-            let config = c.config().set("/process/cwd", path.as_str()).args(&[
-                "/bin/payload",
-                "try",
-                "ls",
-                ".",
-                "--",
-                "ls",
-                "../../../../..",
-            ]);
-            let done = c.run(&config)?;
-            if done.code == 0 {
-                checks_no_host_directory(&done)?;
-                check!(false, "{path} was accepted as working directory");
-            }
-        }
-    }
-    c.nothing_left()
-}
-
-/// The same for `exec`.
-fn exec_cwd_is_fd(c: &Case) -> Outcome {
-    replace(c, "link", Path::new("/proc/self/fd"))?;
-    let container = c.start_waiting(&c.config())?;
-    for number in 3..15 {
-        for path in [format!("/proc/self/fd/{number}"), format!("/link/{number}")] {
-            let program = ["/bin/payload", "try", "ls", ".", "--", "ls", "../../../../.."];
-            let done = container.exec(&["--cwd", &path], &program)?;
-            if done.code == 0 {
-                checks_no_host_directory(&done)?;
-                check!(false, "{path} was accepted as working directory");
-            }
-        }
-    }
-    container.delete_force()
-}
-
-/// The program is a link to a file of the runtime.
-fn program_is_fd(c: &Case) -> Outcome {
-    for number in 3..12 {
-        let path = format!("/proc/self/fd/{number}");
-        let done = c.run(&c.config().args(&[path.as_str(), "report"]))?;
-        check!(done.code != 0, "{path} was executed");
-    }
-    c.nothing_left()
-}
-
 /// `/etc/passwd` of the root is whatever the image says: a link out, a pipe, a directory, endless.
 fn passwd_is_hostile(c: &Case) -> Outcome {
     let canaries = Canaries::new(c)?;
@@ -559,181 +492,6 @@ fn console_is_link(c: &Case) -> Outcome {
     Ok(())
 }
 
-/// The runtime as seen from a hostile container while things are executed in it.
-fn hunted(c: &Case, programs: &[&[&str]]) -> Outcome<Value> {
-    let hunter = c.create_container(&c.config().payload(&["hunt", "2500"]))?;
-    hunter.start()?;
-    hunter.wait_output("ready")?;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(1800) {
-        for program in programs {
-            // Whether it works is not the question here.
-            hunter.exec(&[], program)?;
-        }
-    }
-    hunter.wait_status("stopped")?;
-    let text = hunter.output();
-    let caught = serde_json::from_str(text.lines().last().unwrap_or(""))?;
-    hunter.delete()?;
-    Ok(caught)
-}
-
-/// Whoever catches the runtime during `exec` cannot get its program for writing.
-fn program_is_not_writable(c: &Case) -> Outcome {
-    let before = fs::read(&c.runtime.path)?;
-    let caught = hunted(
-        c,
-        &[
-            &["/bin/payload", "exit", "0"],
-            // The old trick: have the runtime execute itself in the container.
-            &["/proc/self/exe", "--version"],
-            &["/proc/self/exe", "state", "x"],
-        ],
-    )?;
-    check_eq!(caught["writable"], json!([]), "programs opened for writing");
-    check!(fs::read(&c.runtime.path)? == before, "the runtime's program has changed");
-    Ok(())
-}
-
-/// Nor any of its open files.
-fn files_are_not_visible(c: &Case) -> Outcome {
-    let caught = hunted(c, &[&["/bin/payload", "exit", "0"]])?;
-    check_eq!(caught["fds"], json!([]), "open files of the runtime, seen from inside");
-    Ok(())
-}
-
-/// When the container runs, no process of the runtime's shares its program with it.
-fn nothing_of_the_runtime_remains(c: &Case) -> Outcome {
-    let container = c.start_waiting(&c.config())?;
-    let live = live_processes();
-    check_eq!(live.len(), 1, "processes of a detached container: {live:?}");
-    container.delete_force()
-}
-
-/// Kills `victim` after a while, `count` times, each time a bit later, and cleans up by `delete --force`.
-fn kill_sweep(
-    c: &Case,
-    count: u32,
-    run: impl Fn() -> Outcome<Duration>,
-    mut victim: impl FnMut(Duration) -> Outcome,
-) -> Outcome {
-    let usual = run()?;
-    for index in 0..count {
-        victim(usual * index / count)?;
-        let done = c.runtime(&["delete", "--force", &c.token])?;
-        check!(done.code == 0, "delete --force after kill {index} of {count}: {}", done.err);
-        // A first process that lost its maker between clone and exec notices by itself.
-        c.nothing_left().map_err(|e| match e {
-            crate::contest::Stop::Fail(text) => crate::contest::Stop::Fail(format!(
-                "killed after {} of {count} parts of {usual:?}: {text}",
-                index
-            )),
-            other => other,
-        })?;
-    }
-    Ok(())
-}
-
-fn sweep_count(c: &Case) -> u32 {
-    if c.stress { 400 } else { 24 }
-}
-
-/// A runtime killed at any moment of `create` leaves nothing that `delete --force` does not remove.
-fn killed_in_create(c: &Case) -> Outcome {
-    let config = c
-        .config()
-        .set("/linux/resources/pids/limit", 20)
-        .mount("tmpfs", "tmpfs", "/mnt", &[])
-        .payload(&["wait"]);
-    c.bundle.configure(&config)?;
-    c.remember(&c.token);
-    let bundle = c.bundle.dir.display().to_string();
-    let create = || c.call(&["create", "--bundle", &bundle, &c.token]);
-    kill_sweep(
-        c,
-        sweep_count(c),
-        || {
-            let took = create().go()?.ok()?.took;
-            c.runtime(&["delete", "--force", &c.token])?.ok()?;
-            Ok(took)
-        },
-        |delay| {
-            let running = create().spawn()?;
-            std::thread::sleep(delay);
-            running.kill()?;
-            Ok(())
-        },
-    )
-}
-
-/// The same for `run` in the foreground.
-fn killed_in_run(c: &Case) -> Outcome {
-    c.bundle.configure(&c.config().payload(&["exit", "0"]))?;
-    c.remember(&c.token);
-    let bundle = c.bundle.dir.display().to_string();
-    let run = || c.call(&["run", "--bundle", &bundle, &c.token]);
-    kill_sweep(
-        c,
-        sweep_count(c),
-        || Ok(run().go()?.ok()?.took),
-        |delay| {
-            let running = run().spawn()?;
-            std::thread::sleep(delay);
-            running.kill()?;
-            Ok(())
-        },
-    )
-}
-
-fn later<'c>(container: &Container<'c>, c: &'c Case, command: &str) -> Call<'c> {
-    match command {
-        "exec" => container.exec_call(&[], &["/bin/payload", "exit", "0"]),
-        "delete" => c.call(&["delete", "--force", &c.token]),
-        other => c.call(&[other, &c.token]),
-    }
-}
-
-/// The same for `start`, `exec` and `delete`.
-fn killed_later(c: &Case) -> Outcome {
-    for command in ["start", "exec", "delete"] {
-        let create = || -> Outcome<Container<'_>> {
-            let container = c.create_container(&c.config().payload(&["wait"]))?;
-            if command != "start" {
-                container.start()?;
-            }
-            Ok(container)
-        };
-        kill_sweep(
-            c,
-            sweep_count(c) / 3,
-            || {
-                let container = create()?;
-                let took = later(&container, c, command).go()?.ok()?.took;
-                c.runtime(&["delete", "--force", &c.token])?.ok()?;
-                Ok(took)
-            },
-            |delay| {
-                let container = create()?;
-                let running = later(&container, c, command).spawn()?;
-                std::thread::sleep(delay);
-                running.kill()?;
-                Ok(())
-            },
-        )?;
-    }
-    Ok(())
-}
-
-/// `delete --force` copes with a container that forks as fast as it may.
-fn many_processes(c: &Case) -> Outcome {
-    let config = c.config().set("/linux/resources/pids/limit", 200);
-    let container = c.create_container(&config.payload(&["spawn-and-wait", "150"]))?;
-    container.start()?;
-    container.wait_output("ready")?;
-    container.delete_force()?;
-    c.nothing_left()
-}
-
 /// A bundle that is not root's own: the root's directories are closed to all but their owner.
 fn closed_root_in_user_namespace(c: &Case) -> Outcome {
     let config = c.config().user_namespace(100_000, 65_536);
@@ -759,21 +517,11 @@ scenarios![
     masked_links,
     null_is_a_link,
     cwd_is_link,
-    cwd_is_fd(60, 60),
-    exec_cwd_is_fd(60, 60),
-    program_is_fd,
     passwd_is_hostile(60, 60),
     race_with_links(90, 1800),
     race_with_proc(90, 1800),
     race_with_dev(90, 1800),
     fake_proc,
     console_is_link,
-    program_is_not_writable,
-    files_are_not_visible,
-    nothing_of_the_runtime_remains,
-    killed_in_create(90, 600),
-    killed_in_run(90, 600),
-    killed_later(120, 900),
-    many_processes,
     closed_root_in_user_namespace,
 ];

@@ -7,18 +7,25 @@
 mod capabilities;
 mod cgroups;
 mod cli;
+mod control;
+mod crashes;
+mod devices;
 mod errors;
 mod exec;
 mod features;
 mod hooks;
 mod hostile;
+mod idmaps;
+mod leaks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod propagation;
 mod rootfs;
 mod rootless;
 mod seccomp;
+mod signals;
 mod terminal;
 
 use crate::contest::{Case, Outcome};
@@ -74,17 +81,24 @@ use scenarios;
 const MODULES: &[&[Scenario]] = &[
     namespaces::ALL,
     mounts::ALL,
+    idmaps::ALL,
+    propagation::ALL,
     rootfs::ALL,
     process::ALL,
     capabilities::ALL,
     seccomp::ALL,
     cgroups::ALL,
+    devices::ALL,
+    control::ALL,
     hooks::ALL,
     terminal::ALL,
     lifecycle::ALL,
+    signals::ALL,
     exec::ALL,
     errors::ALL,
     hostile::ALL,
+    leaks::ALL,
+    crashes::ALL,
     rootless::ALL,
     features::ALL,
     cli::ALL,

@@ -12,18 +12,18 @@ use crate::contest::{
 };
 use crate::inside::{Mount, Report};
 
-fn mount_at<'r>(report: &'r Report, point: &str) -> Outcome<&'r Mount> {
+pub(super) fn mount_at<'r>(report: &'r Report, point: &str) -> Outcome<&'r Mount> {
     report.mount(point).ok_or_else(|| Stop::Fail(format!("nothing is mounted at {point}")))
 }
 
 /// A file system outside the container that a scenario mounted; unmounted with this value.
-struct Outside<'c> {
+pub(super) struct Outside<'c> {
     case: &'c Case,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl<'c> Outside<'c> {
-    fn tmpfs(case: &'c Case, name: &str, options: &str) -> Outcome<Self> {
+    pub(super) fn tmpfs(case: &'c Case, name: &str, options: &str) -> Outcome<Self> {
         let path = case.dir.join(name);
         fs::create_dir_all(&path)?;
         let shown = path.display().to_string();
@@ -31,11 +31,11 @@ impl<'c> Outside<'c> {
         Ok(Outside { case, path })
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.path.display().to_string()
     }
 
-    fn make(&self, propagation: &str) -> Outcome {
+    pub(super) fn make(&self, propagation: &str) -> Outcome {
         self.case.program("mount", &[&format!("--make-{propagation}"), &self.text()])?.ok()?;
         Ok(())
     }
@@ -305,90 +305,6 @@ fn recursive_readonly(c: &Case) -> Outcome {
     Ok(())
 }
 
-/// Each propagation option gives its kind of mount.
-fn propagation(c: &Case) -> Outcome {
-    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
-    let inner = Outside::tmpfs(c, "outer/inner", "mode=755")?;
-    outer.make("shared")?;
-    inner.make("shared")?;
-    let kinds = [
-        ("private", "rprivate", ""),
-        ("slave", "rslave", "master:"),
-        // Relative to a root that is a slave itself.
-        ("shared", "rshared", "shared:"),
-        ("unbindable", "runbindable", "unbindable"),
-    ];
-    let mut config = c.config().set("/linux/rootfsPropagation", "rslave");
-    for (plain, recursive, _) in kinds {
-        config = config
-            .mount("bind", &outer.text(), &format!("/m/{plain}"), &["rbind", plain])
-            .mount("bind", &outer.text(), &format!("/m/{recursive}"), &["rbind", recursive]);
-    }
-    let report = c.report(&config)?;
-    let is = |mount: &Mount, mark: &str| match mark {
-        "" => mount.propagation.is_empty(),
-        mark => mount.propagation.iter().any(|p| p.starts_with(mark)),
-    };
-    for (plain, recursive, mark) in kinds {
-        for (point, option) in [
-            (format!("/m/{plain}"), plain),
-            (format!("/m/{recursive}"), recursive),
-            (format!("/m/{recursive}/inner"), recursive),
-        ] {
-            let mount = mount_at(&report, &point)?;
-            check!(is(mount, mark), "{option} at {point}: {:?}", mount.propagation);
-        }
-    }
-    Ok(())
-}
-
-/// A slave sees what is mounted outside later; a private mount does not.
-fn propagation_into_container(c: &Case) -> Outcome {
-    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
-    outer.make("shared")?;
-    fs::create_dir(outer.path.join("late"))?;
-    let config = c
-        .config()
-        .set("/linux/rootfsPropagation", "rslave")
-        .mount("bind", &outer.text(), "/slave", &["rbind", "rslave"])
-        .mount("bind", &outer.text(), "/private", &["rbind", "rprivate"]);
-    let container = c.start_waiting(&config)?;
-    let late = Outside::tmpfs(c, "outer/late", "mode=755")?;
-    fs::write(late.path.join("file"), "")?;
-    let got = container.exec_attempts(&[&["ls", "/slave/late"], &["ls", "/private/late"]])?;
-    container.delete_force()?;
-    check_eq!(check_ok!(got[0]), "file", "in the slave");
-    check_eq!(check_ok!(got[1]), "", "in the private mount");
-    Ok(())
-}
-
-/// A shared mount carries a mount made inside to the outside; nothing else does.
-fn propagation_out_of_container(c: &Case) -> Outcome {
-    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
-    outer.make("shared")?;
-    fs::create_dir(outer.path.join("a"))?;
-    fs::create_dir(outer.path.join("b"))?;
-    let config = c
-        .config()
-        .caps(&["CAP_SYS_ADMIN"])
-        .set("/linux/rootfsPropagation", "rshared")
-        .mount("bind", &outer.text(), "/shared", &["rbind", "rshared"])
-        .mount("bind", &outer.text(), "/slave", &["rbind", "rslave"]);
-    let before = crate::inside::parse_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?);
-    let got =
-        c.attempts(&config, &[&["mount", "tmpfs", "/shared/a"], &["mount", "tmpfs", "/slave/b"]])?;
-    check_ok!(got[0]);
-    check_ok!(got[1]);
-    let after = crate::inside::parse_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?);
-    let new: Vec<&str> = after
-        .iter()
-        .filter(|m| !before.iter().any(|b| b.id == m.id))
-        .map(|m| m.point.as_str())
-        .collect();
-    check_eq!(new, [format!("{}/a", outer.text())], "mounts that came out");
-    Ok(())
-}
-
 /// Size, mode and owner of a tmpfs.
 fn tmpfs_options(c: &Case) -> Outcome {
     let options = ["size=64k", "mode=1750", "uid=7", "gid=8", "nr_inodes=100"];
@@ -591,66 +507,6 @@ fn cgroup_shows_nobody_else(c: &Case) -> Outcome {
     Ok(())
 }
 
-/// Files of an id-mapped mount change their owner.
-fn idmap(c: &Case) -> Outcome {
-    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
-    fs::write(outer.path.join("file"), "")?;
-    let map = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);
-    let config = c.config().set("/ociVersion", "1.1.0").push(
-        "/mounts",
-        json!({ "destination": "/m", "type": "bind", "source": outer.text(),
-            "options": ["rbind"], "uidMappings": map, "gidMappings": map }),
-    );
-    let got = c.attempts(&config, &[&["stat", "/m/file"]])?;
-    check!(check_ok!(got[0]).starts_with("file 644 5000 5000 "), "{:?}", got[0].ok);
-    check_eq!(fs::metadata(outer.path.join("file")).map(|m| owner(&m))?, 0, "owner outside");
-    Ok(())
-}
-
-fn owner(m: &fs::Metadata) -> u32 {
-    std::os::unix::fs::MetadataExt::uid(m)
-}
-
-/// `idmap` without maps uses those of the container: root's files are root's inside.
-fn idmap_of_container(c: &Case) -> Outcome {
-    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
-    fs::write(outer.path.join("file"), "")?;
-    fs::create_dir(c.bundle.rootfs.join("mapped"))?;
-    fs::create_dir(c.bundle.rootfs.join("plain"))?;
-    let config = c
-        .config()
-        .set("/ociVersion", "1.1.0")
-        .user_namespace(100_000, 65_536)
-        .mount("bind", &outer.text(), "/mapped", &["rbind", "idmap"])
-        .mount("bind", &outer.text(), "/plain", &["rbind"]);
-    let got = c.attempts(&config, &[&["stat", "/mapped/file"], &["stat", "/plain/file"]])?;
-    check!(check_ok!(got[0]).starts_with("file 644 0 0 "), "mapped: {:?}", got[0].ok);
-    check!(check_ok!(got[1]).starts_with("file 644 65534 65534 "), "plain: {:?}", got[1].ok);
-    Ok(())
-}
-
-/// `ridmap` maps the mounts below too.
-fn idmap_recursive(c: &Case) -> Outcome {
-    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
-    let inner = Outside::tmpfs(c, "outer/inner", "mode=755")?;
-    fs::write(inner.path.join("file"), "")?;
-    let map = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);
-    let mount = |target: &str, option: &str| {
-        json!({ "destination": target, "type": "bind", "source": outer.text(),
-            "options": ["rbind", option], "uidMappings": map, "gidMappings": map })
-    };
-    let config = c
-        .config()
-        .set("/ociVersion", "1.1.0")
-        .push("/mounts", mount("/all", "ridmap"))
-        .push("/mounts", mount("/one", "idmap"));
-    let ops: [&[&str]; 2] = [&["stat", "/all/inner/file"], &["stat", "/one/inner/file"]];
-    let got = c.attempts(&config, &ops)?;
-    check!(check_ok!(got[0]).starts_with("file 644 5000 5000 "), "ridmap: {:?}", got[0].ok);
-    check!(check_ok!(got[1]).starts_with("file 644 0 0 "), "idmap: {:?}", got[1].ok);
-    Ok(())
-}
-
 /// In a user namespace, where the kernel locks flags of the source, a read-only bind works.
 fn bind_with_locked_flags(c: &Case) -> Outcome {
     let outer = Outside::tmpfs(c, "outer", "mode=755,nosuid,nodev,noexec")?;
@@ -720,9 +576,6 @@ scenarios![
     recursive_flags,
     recursive_flags_cleared,
     recursive_readonly,
-    propagation,
-    propagation_into_container,
-    propagation_out_of_container,
     tmpfs_options,
     tmpcopyup,
     order,
@@ -736,8 +589,5 @@ scenarios![
     cgroup,
     cgroup_in_namespace,
     cgroup_shows_nobody_else,
-    idmap,
-    idmap_of_container,
-    idmap_recursive,
     nothing_shows_outside,
 ];
