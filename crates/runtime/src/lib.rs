@@ -24,6 +24,7 @@ mod oci;
 mod plan;
 #[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod seccomp;
+mod selfexe;
 mod text;
 #[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod words;

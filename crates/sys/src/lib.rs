@@ -28,7 +28,7 @@ pub use namespace::{Namespaces, set_namespace, unshare};
 pub use net::loopback_up;
 pub use netlink::NetlinkError;
 pub use process::{
-    Argv, Child, Clone, Exit, Memory, clone_child, close_copy, execve, exit_now,
+    Argv, Child, Clone, Exit, Memory, clone_child, close_copy, exec_again, execve, exit_now,
     working_directory_is_reachable,
 };
 pub use rustix::io::Errno;

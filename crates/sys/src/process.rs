@@ -269,6 +269,31 @@ pub fn execve(path: &CStr, argv: &Argv, envp: &Argv) -> Errno {
     }
 }
 
+unsafe extern "C" {
+    /// The environment as it stands.
+    static environ: *const *const c_char;
+}
+
+/// Becomes the program that `file` is, with the environment as it stands; returns only if that failed.
+pub fn exec_again(file: BorrowedFd<'_>, argv: &Argv) -> Errno {
+    // SAFETY: the path is empty and NUL-terminated, `argv` ends with a null pointer and lives through the
+    // call; `environ` is the C library's, which this program never changes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            environ,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    match check(result) {
+        Err(errno) => errno,
+        Ok(_) => Errno::NOEXEC,
+    }
+}
+
 /// Fails with `ENOENT` if the working directory cannot be reached from the root: the kernel then begins
 /// its answer with `(unreachable)`. May run between clone and exec.
 pub fn working_directory_is_reachable() -> Result<(), Errno> {

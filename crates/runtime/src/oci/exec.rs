@@ -11,6 +11,7 @@ use super::help::{Help, Topic};
 use super::{Command, Context, Failure};
 use crate::container::{ExecFlags, ExecOptions, ExecProcess};
 use crate::error::Error;
+use crate::selfexe;
 
 /// 255 keeps our own failures apart from the program's.
 pub(super) const COMMAND: Command = Command { name: "exec", help: &HELP, failure: 255, run };
@@ -159,6 +160,7 @@ fn user(word: &str) -> Option<(u32, Option<u32>)> {
 
 fn run(context: &Context<'_>, arguments: Arguments) -> Result<u8, Failure> {
     let Exec { id, document, flags, mut options } = parse(arguments)?;
+    selfexe::protect()?;
     let container = context.container(&id)?;
     options.process = match &document {
         None => ExecProcess::Flags(Box::new(flags)),

@@ -6,6 +6,7 @@ use super::help::{Help, Topic};
 use super::launch;
 use super::{Command, Context, Failure};
 use crate::container::{self, ContainerId, CreateOptions, RestoreOptions};
+use crate::selfexe;
 
 pub(super) const COMMAND: Command = Command { name: "restore", help: &HELP, failure: 1, run };
 
@@ -72,6 +73,7 @@ fn parse(context: &Context<'_>, mut arguments: Arguments) -> Result<Restore, Usa
 
 fn run(context: &Context<'_>, arguments: Arguments) -> Result<u8, Failure> {
     let Restore { id, options, restore, detach } = parse(context, arguments)?;
+    selfexe::protect()?;
     let id = ContainerId::parse(&id)?;
     let exit = container::restore(&context.state_root()?, &id, &options, &restore, detach)?;
     Ok(exit.status())

@@ -5,6 +5,7 @@ use super::help::{Help, Topic};
 use super::launch::{self, Kind};
 use super::{Command, Context, Failure};
 use crate::container::{self, ContainerId};
+use crate::selfexe;
 
 pub(super) const COMMAND: Command = Command { name: "run", help: &HELP, failure: 1, run };
 
@@ -25,6 +26,7 @@ const HELP: Help = Help {
 
 fn run(context: &Context<'_>, arguments: Arguments) -> Result<u8, Failure> {
     let launch = launch::parse(context, Kind::Run, arguments)?;
+    selfexe::protect()?;
     let id = ContainerId::parse(&launch.id)?;
     let root = context.state_root()?;
     let exit = container::run(&root, &id, &launch.options, launch.detach, launch.keep)?;
