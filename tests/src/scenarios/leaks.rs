@@ -97,6 +97,7 @@ fn hunted(c: &Case, programs: &[&[&str]]) -> Outcome<Value> {
 /// Whoever catches the runtime during `exec` cannot get its program for writing.
 fn program_is_not_writable(c: &Case) -> Outcome {
     let before = fs::read(&c.runtime.path)?;
+    c.bundle.executable("bin/self", b"#!/proc/self/exe\n")?;
     let caught = hunted(
         c,
         &[
@@ -104,6 +105,7 @@ fn program_is_not_writable(c: &Case) -> Outcome {
             // The old trick: have the runtime execute itself in the container.
             &["/proc/self/exe", "--version"],
             &["/proc/self/exe", "state", "x"],
+            &["/bin/self"],
         ],
     )?;
     check_eq!(caught["writable"], json!([]), "programs opened for writing");
