@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::scenarios;
-use crate::contest::{Case, Outcome, check, check_eq, live_processes};
+use crate::contest::{Case, Outcome, check, check_eq, live_processes, skip};
 use crate::inside::Report;
 
 /// Output and exit code of the program are those of `exec`.
@@ -225,6 +225,34 @@ fn same_cgroups(c: &Case) -> Outcome {
     container.delete_force()
 }
 
+/// Where the first process has gone further down and the container's own cgroup takes no processes any
+/// more, whoever comes later follows it.
+fn beside_a_moved_process(c: &Case) -> Outcome {
+    let container = c.start_waiting(&c.config())?;
+    let pid = container.pid()?;
+    let place = |pid: &str| -> Outcome<Option<String>> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        Ok(text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned))
+    };
+    if place("self")? == place(&pid.to_string())? {
+        skip!("the runtime makes no cgroup on version 2 here");
+    }
+    // No version 1 hierarchy has a controller of this name.
+    let dir = container.cgroup_dir("unified")?;
+    let controllers = fs::read_to_string(dir.join("cgroup.controllers"))?;
+    let Some(controller) = controllers.split_whitespace().next() else {
+        skip!("no controllers on cgroup v2 here");
+    };
+    fs::create_dir(dir.join("moved"))?;
+    fs::write(dir.join("moved/cgroup.procs"), pid.to_string())?;
+    fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"))?;
+    let init = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let init: Vec<&str> = init.lines().collect();
+    check!(init.iter().any(|line| line.ends_with("/moved")), "cgroups: {init:?}");
+    check_eq!(container.exec_report(&[])?.cgroups, init, "cgroups");
+    container.delete_force()
+}
+
 /// A program that is not there is named; nothing is left of the attempt.
 fn missing_program(c: &Case) -> Outcome {
     let container = c.start_waiting(&c.config())?;
@@ -336,6 +364,7 @@ scenarios![
     stdin,
     open_files,
     same_cgroups,
+    beside_a_moved_process,
     missing_program,
     not_executable,
     missing_cwd,
