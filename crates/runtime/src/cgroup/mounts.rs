@@ -23,6 +23,16 @@ pub(crate) struct CgroupMount {
 impl Cgroup {
     /// One mount for each hierarchy that the container is in.
     pub(crate) fn mounts(&self) -> Vec<CgroupMount> {
+        if self.nodes.is_empty() && self.waits_for_process() {
+            // Where it will be, systemd tells only later; the tree itself is known.
+            return vec![CgroupMount {
+                v2: true,
+                name: "unified".to_owned(),
+                options: String::new(),
+                aliases: Vec::new(),
+                place: PathBuf::from("/sys/fs/cgroup"),
+            }];
+        }
         self.nodes
             .iter()
             .map(|node| {

@@ -292,7 +292,8 @@ impl<'a> Making<'a> {
         };
         let linux = self.linux()?;
         let hierarchies = Hierarchies::discover()?;
-        let path = CgroupPath::parse(linux.cgroups_path.as_deref(), self.id.as_str(), manager)?;
+        let path = CgroupPath::parse(linux.cgroups_path.as_deref(), self.id.as_str(), manager)?
+            .with_annotations(&self.spec.annotations)?;
         let intended = Cgroup::intended(&hierarchies, &path)?;
         let resources = linux.resources.clone();
         self.record.cgroup_intended = Some(intended);
@@ -302,6 +303,23 @@ impl<'a> Making<'a> {
         self.record.cgroup = Some(cgroup.record());
         self.cgroup = Some(cgroup);
         Ok(())
+    }
+
+    /// Hands the cgroup to the root of a new user namespace that has it mounted writable.
+    fn give_cgroup(&self) -> Result<(), Error> {
+        let (Some(cgroup), linux) = (&self.cgroup, self.linux()?) else { return Ok(()) };
+        let owner = linux.uid_mappings.iter().find(|one| one.container_id == 0);
+        let own = |kind| points::namespaces(&self.spec).contains(kind);
+        let writable = self.spec.mounts.iter().any(|mount| {
+            mount.kind.as_deref().is_some_and(|kind| kind.starts_with("cgroup"))
+                && !mount.options.iter().any(|option| option == "ro")
+        });
+        match owner {
+            Some(owner) if writable && own(Namespaces::CGROUP) => {
+                Ok(cgroup.give_to(rustix::process::Uid::from_raw(owner.host_id))?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The socket on which the container will wait, made in the state directory.
@@ -366,6 +384,9 @@ impl<'a> Making<'a> {
             console: outer.console,
             start: outer.start,
             record: self.dir.process_file()?,
+            parent_acts: !linux.net_devices.is_empty()
+                || linux.intel_rdt.is_some()
+                || self.cgroup.as_ref().is_some_and(Cgroup::waits_for_process),
             hooks_before_pivot: [
                 HookKind::Prestart,
                 HookKind::CreateRuntime,
@@ -397,13 +418,21 @@ impl<'a> Making<'a> {
             .join(namespaces, &plan.join_first)
             .and_then(|()| self.new_time(namespaces, &mut excursion))
             .and_then(|()| {
-                let launch = Launch {
+                let optional = self.cgroup.as_ref().is_some_and(Cgroup::is_optional);
+                let mut launch = Launch {
                     steps: &plan.steps,
                     namespaces: plan.namespaces,
                     cgroup: v2_dir.map(AsFd::as_fd),
                     memory: plan.memory,
                 };
-                launch.go(self)
+                match launch.go(self) {
+                    // A user may own the place, and not what lies between it and where he is.
+                    Err(Error::Call { errno: Errno::ACCESS, .. }) if optional => {
+                        launch.cgroup = None;
+                        launch.go(self)
+                    }
+                    other => other,
+                }
             });
         let back = excursion.end();
         let child = match launched? {
@@ -509,6 +538,12 @@ struct Outer {
 
 impl Parent for Making<'_> {
     fn namespaces(&mut self, pid: Pid) -> Result<(), Error> {
+        if let Some(cgroup) = self.cgroup.as_mut().filter(|cgroup| cgroup.waits_for_process()) {
+            cgroup.attach(pid)?;
+            self.record.cgroup = Some(cgroup.record());
+            self.dir.save(&self.record)?;
+        }
+        self.give_cgroup()?;
         let linux = self.linux()?;
         if !linux.uid_mappings.is_empty() {
             mapping::write(pid, &linux.uid_mappings, &linux.gid_mappings)?;

@@ -49,6 +49,9 @@ pub(crate) struct InitFacts<'a> {
     pub(crate) start: Option<OwnedFd>,
     /// Takes the process's own line, for the container's record.
     pub(crate) record: OwnedFd,
+    /// The parent has to act once the namespaces are there: move devices in, have systemd make the cgroup,
+    /// put the process into its resctrl group.
+    pub(crate) parent_acts: bool,
     /// Hooks that run before the root is changed.
     pub(crate) hooks_before_pivot: bool,
     pub(crate) no_pivot: bool,
@@ -96,7 +99,8 @@ pub(crate) fn plan(
     if !facts.cgroup_tasks.is_empty() {
         steps.push(Step::EnterCgroups { tasks: facts.cgroup_tasks });
     }
-    let join_first = enter_namespaces(&mut steps, namespaces, &order, facts.privileged)?;
+    let join_first =
+        enter_namespaces(&mut steps, namespaces, &order, facts.privileged, facts.parent_acts)?;
     set_names(&mut steps, spec, linux, namespaces)?;
     if facts.new_keyring {
         steps.push(Step::SessionKeyring { name: c_string(format!("_ses.{}", facts.id)) });
@@ -182,6 +186,7 @@ fn enter_namespaces(
     namespaces: &mut NamespacePlan,
     order: &Order,
     privileged: bool,
+    parent_acts: bool,
 ) -> Result<Vec<usize>, Error> {
     let mut join_first = Vec::new();
     let mut in_child = Vec::new();
@@ -240,6 +245,10 @@ fn enter_namespaces(
         // Changing the user has cleared it.
         steps.push(Step::DieWithParent);
     }
+    if parent_acts && !namespaces.new.contains(Namespaces::USER) {
+        steps.push(Step::Sync(SyncPoint::Namespaces));
+    }
+    // Its root is the cgroup that the process is in by now.
     if namespaces.new.contains(Namespaces::CGROUP) {
         steps.push(Step::Unshare(Namespaces::CGROUP));
     }
@@ -253,10 +262,6 @@ fn set_names(
     namespaces: &NamespacePlan,
 ) -> Result<(), Error> {
     steps.push(Step::NewSession);
-    let parent_acts = !linux.net_devices.is_empty() || linux.intel_rdt.is_some();
-    if parent_acts && !namespaces.new.contains(Namespaces::USER) {
-        steps.push(Step::Sync(SyncPoint::Namespaces));
-    }
     if namespaces.new.contains(Namespaces::NETWORK) {
         steps.push(Step::LoopbackUp);
     }

@@ -246,7 +246,8 @@ fn cgroup(plan: &mut MountPlan, mount: &Mount, options: &MountOptions, facts: &M
     let target = clean(&mount.destination);
     let flags = options.flags & !(ms::REC | ms::SILENT);
     if let [CgroupMount { v2: true, place, .. }] = facts.cgroups {
-        plan.now.push(cgroup_mount(&target, flags, "cgroup2", "", place, facts));
+        // Shown as the namespace has it; without one of its own the container sees the whole tree.
+        plan.now.push(cgroup_mount(&target, flags, "cgroup2", "", place, true));
         return;
     }
     let directory = Source::FileSystem {
@@ -267,7 +268,7 @@ fn cgroup(plan: &mut MountPlan, mount: &Mount, options: &MountOptions, facts: &M
         let kind = if hierarchy.v2 { "cgroup2" } else { "cgroup" };
         let below = format!("{target}/{}", hierarchy.name);
         let (data, place) = (&hierarchy.options, &hierarchy.place);
-        plan.now.push(cgroup_mount(&below, 0, kind, data, place, facts));
+        plan.now.push(cgroup_mount(&below, 0, kind, data, place, facts.cgroup_namespace));
     }
     let links = cgroup_links(facts.cgroups, &target);
     if !links.is_empty() {
@@ -297,11 +298,11 @@ fn cgroup_mount(
     kind: &str,
     data: &str,
     place: &Path,
-    facts: &MountFacts<'_>,
+    fresh: bool,
 ) -> Step {
     let place: PathBuf = place.to_owned();
     let place = c_string(place.as_os_str().as_encoded_bytes());
-    let source = if facts.cgroup_namespace {
+    let source = if fresh {
         Source::FileSystem {
             kind: c_string(kind),
             source: c_string("cgroup"),

@@ -59,6 +59,7 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
         console: None,
         start: None,
         record: std::fs::File::open("/dev/null").unwrap().into(),
+        parent_acts: false,
         hooks_before_pivot: false,
         no_pivot: false,
         new_keyring: false,
