@@ -11,7 +11,7 @@ const FUSE: (u32, u32) = (10, 229);
 fn fuse_attempts(c: &Case, rules: Value) -> Outcome<[Option<i32>; 2]> {
     let device = json!({ "path": "/dev/mine", "type": "c", "major": FUSE.0, "minor": FUSE.1,
         "fileMode": 0o666, "uid": 0, "gid": 0 });
-    let config = c.config().push("/linux/rules", device).set("/linux/resources/rules", rules);
+    let config = c.config().push("/linux/devices", device).set("/linux/resources/devices", rules);
     let got = c.attempts(&config, &[&["open", "/dev/mine"], &["open-read", "/dev/mine"]])?;
     Ok([got[0].errno, got[1].errno])
 }
@@ -73,7 +73,7 @@ fn made_inside(c: &Case) -> Outcome {
 fn exec(c: &Case) -> Outcome {
     let device = json!({ "path": "/dev/mine", "type": "c", "major": FUSE.0, "minor": FUSE.1,
         "fileMode": 0o666, "uid": 0, "gid": 0 });
-    let container = c.start_waiting(&c.config().push("/linux/rules", device))?;
+    let container = c.start_waiting(&c.config().push("/linux/devices", device))?;
     let got = container.exec_attempts(&[&["open", "/dev/mine"], &["open", "/dev/null"]])?;
     check_errno!(got[0], PERM);
     check!(got[1].ok.is_some(), "/dev/null: {:?}", got[1].errno);

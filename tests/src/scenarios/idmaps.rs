@@ -38,7 +38,7 @@ fn of_container(c: &Case) -> Outcome {
         .config()
         .set("/ociVersion", "1.1.0")
         .user_namespace(100_000, 65_536)
-        .mount("bind", &outer.text(), "/mapped", &["rbind", "of_mount"])
+        .mount("bind", &outer.text(), "/mapped", &["rbind", "idmap"])
         .mount("bind", &outer.text(), "/plain", &["rbind"]);
     let got = c.attempts(&config, &[&["stat", "/mapped/file"], &["stat", "/plain/file"]])?;
     check!(check_ok!(got[0]).starts_with("file 644 0 0 "), "mapped: {:?}", got[0].ok);
@@ -60,7 +60,7 @@ fn recursive(c: &Case) -> Outcome {
         .config()
         .set("/ociVersion", "1.1.0")
         .push("/mounts", mount("/all", "ridmap"))
-        .push("/mounts", mount("/one", "of_mount"));
+        .push("/mounts", mount("/one", "idmap"));
     let ops: [&[&str]; 2] = [&["stat", "/all/inner/file"], &["stat", "/one/inner/file"]];
     let got = c.attempts(&config, &ops)?;
     check!(check_ok!(got[0]).starts_with("file 644 5000 5000 "), "ridmap: {:?}", got[0].ok);
