@@ -103,7 +103,8 @@ impl Draft {
             Some(slash) => path.split_at(slash + 1),
             None => (&b""[..], path),
         };
-        self.path(&[directory, b"GNUSparseFile.0/", name].concat());
+        // Never a path record: some readers would take that one.
+        self.put_beginning(&header::NAME, &[directory, b"GNUSparseFile.0/", name].concat());
         self.record_text(Keyword::SparseName, path);
         self.record(Keyword::SparseMajor, "1");
         self.record(Keyword::SparseMinor, "0");

@@ -76,7 +76,13 @@ impl<'a> Header<'a> {
             magic if magic.starts_with(b"ustar") => return Err(Fault::Format),
             _ => Format::V7,
         };
-        Ok(Self { block, format })
+        let header = Self { block, format };
+        // Also those that nobody asks for in this header: Go and Python read all of them first,
+        // and Python takes one that is no number for the end of the archive.
+        for field in [&MODE, &UID, &GID, &MODIFIED, &MAJOR, &MINOR] {
+            header.number(field)?;
+        }
+        Ok(header)
     }
 
     /// What kind of entry.
@@ -133,9 +139,11 @@ impl<'a> Header<'a> {
     /// The path as far as the block holds it.
     pub(super) fn path(&self) -> Result<Vec<u8>, Fault> {
         let name = self.text(&NAME);
-        let prefix = match self.format {
-            Format::Posix => self.text(&PREFIX),
-            Format::V7 | Format::Gnu => b"",
+        let prefix = match (self.format, self.text(&PREFIX)) {
+            (Format::Posix, prefix) => prefix,
+            // Not there yet, but Python looks at it.
+            (Format::V7, [_, ..]) => return Err(Fault::Conflict { field: "path" }),
+            (Format::V7 | Format::Gnu, _) => b"",
         };
         // In star's dialect times follow a shorter prefix: then both readings must be one.
         let star = self.field(&STAR_TRAILER) == b"tar\0";

@@ -9,8 +9,10 @@
 //! | what | we |
 //! | --- | --- |
 //! | the size in an extended header differs from the header's | refuse; but for sizes over 8 GiB, which the header cannot hold |
-//! | two values for one keyword, two extended headers for one entry | refuse if they differ |
-//! | PAX and GNU both name the entry | refuse if they differ |
+//! | two values for one keyword | refuse if they differ |
+//! | two extended headers for one entry, an empty value in one | refuse |
+//! | PAX, GNU and a sparse file's map name the entry in different ways | refuse |
+//! | a path's beginning in a v7 header | refuse |
 //! | a global header | comments are skipped; what changes entries is a matter of [`Globals`] |
 //! | a link, directory or device that announces a body | refuse |
 //! | a file whose name ends in a slash | a directory if the type is v7's, else refuse |

@@ -146,6 +146,10 @@ impl Records {
         if place.as_deref().is_some_and(|before| before != value) {
             return Err(Fault::Twice { keyword: keyword.as_str().to_owned() });
         }
+        // POSIX: as if nothing had been said. Python: the empty text.
+        if value.is_empty() {
+            return Err(Fault::Empty { field: keyword.as_str() });
+        }
         if value.contains(&0) {
             return Err(Fault::Nul { field: keyword.as_str() });
         }
@@ -173,9 +177,9 @@ impl Records {
         Ok(())
     }
 
-    /// The value of a keyword; an empty one takes back what a global header said.
+    /// The value of a keyword.
     pub(super) fn text(&self, keyword: Keyword) -> Option<&[u8]> {
-        self.values[keyword as usize].as_deref().filter(|value| !value.is_empty())
+        self.values[keyword as usize].as_deref()
     }
 
     /// The value of a keyword that is a number.
@@ -462,8 +466,7 @@ mod tests {
         assert!(records(&[("size", "1"), ("size", "1")]).is_ok());
         assert!(records(&[("comment", "1"), ("comment", "2")]).is_ok());
         assert!(matches!(records(&[("path", "a\0b")]), Err(Fault::Nul { field: "path" })));
-        let emptied = records(&[("path", "")]).expect("well-formed");
-        assert_eq!(emptied.text(Keyword::Path), None);
+        assert!(matches!(records(&[("path", "")]), Err(Fault::Empty { field: "path" })));
     }
 
     #[test]
@@ -518,10 +521,11 @@ mod tests {
         let later = records(&[("uid", "7"), ("comment", "x"), ("mtime", "1.5")]).expect("records");
         assert_eq!(later.first(), Some("uid"));
         globals.merge_global(later).expect("shared");
-        let mut local = records(&[("mtime", "")]).expect("records");
+        let mut local = records(&[("mtime", "2")]).expect("records");
         local.inherit(&globals);
         assert_eq!(local.number(Keyword::Uid).expect("a number"), Some(7));
-        assert_eq!(local.time(Keyword::Modified).expect("a moment"), None, "taken back");
+        let modified = local.time(Keyword::Modified).expect("a moment");
+        assert_eq!(modified.map(|time| time.seconds), Some(2), "its own counts");
         for keyword in ["path", "size", "SCHILY.xattr.user.a", "GNU.sparse.major"] {
             let later = records(&[(keyword, "1")]).expect("records");
             assert!(globals.merge_global(later).is_err(), "{keyword}");

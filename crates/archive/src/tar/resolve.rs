@@ -130,9 +130,8 @@ fn path(
     options: &Options,
 ) -> Result<Vec<u8>, Fault> {
     let extended = one_of("path", records.text(Keyword::Path), long)?;
-    // The path of a file with holes is one that old readers may put beside the real one.
-    let sparse = records.text(Keyword::SparseName).map(<[u8]>::to_vec);
-    let path = match sparse.or(extended) {
+    // Of a file with holes; Go takes this one, Python the one that comes last.
+    let path = match one_of("path", records.text(Keyword::SparseName), extended)? {
         Some(path) => path,
         None => header.path()?,
     };
