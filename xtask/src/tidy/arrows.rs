@@ -13,9 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("spec", &[]),
     ("archive", &["spec", "sys"]),
+    ("distribution", &["spec"]),
     ("runtime", &["spec", "sys"]),
+    ("store", &["archive", "spec", "sys"]),
     // It only wires the others together.
-    ("dhow", &["archive", "runtime", "spec", "sys"]),
+    ("dhow", &["archive", "distribution", "runtime", "spec", "store", "sys"]),
 ];
 
 /// Packages beside `crates/`; they judge the programs from outside and know none of our crates.

@@ -1,0 +1,1 @@
+//! What the store knows, in SQLite: the only place with SQL.

@@ -1,0 +1,1 @@
+//! Images: names, what they point to, and what they hold of other content.

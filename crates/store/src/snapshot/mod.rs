@@ -1,0 +1,1 @@
+//! Snapshots: writable under a key, then read-only under the name of their chain; one file per driver.
