@@ -4,8 +4,17 @@
 //! removes bytes.
 //! Absent on purpose: HTTP, registries, processes, and mounting: a driver describes mounts, others make them.
 
+mod clock;
 mod content;
 mod db;
 mod image;
 mod layer;
 mod snapshot;
+#[cfg(test)]
+mod testing;
+
+pub use clock::Clock;
+pub use db::{
+    ChainId, Db, DbError, Durability, Labels, SnapshotKey, SnapshotKeyError, SnapshotNumber,
+    SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage,
+};

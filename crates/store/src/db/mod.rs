@@ -1,1 +1,193 @@
 //! What the store knows, in SQLite: the only place with SQL.
+//!
+//! Invariant: one thread writes, in transactions that are whole or not there; readers have
+//! connections of their own and never wait for it. A file that is damaged, locked, not ours or
+//! newer than this program is refused by name, and left as it was.
+//! Absent on purpose: what the records are for. One file per kind of record has its statements;
+//! `image`, `content` and the others decide.
+
+mod error;
+mod schema;
+mod snapshots;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::clock::Clock;
+use writer::Writer;
+
+pub use error::DbError;
+pub use snapshots::{
+    ChainId, Labels, SnapshotKey, SnapshotKeyError, SnapshotNumber, SnapshotRecord,
+    SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage,
+};
+pub use writer::Durability;
+
+/// Somebody who only looks (`sqlite3`, a backup) is waited for; an owner is not there twice.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Readers beyond that many open connections of their own and close them again.
+const READERS_KEPT_MAX: usize = 4;
+/// A look through the whole file at the start costs about a millisecond for each.
+const CHECK_BYTES_MAX: u64 = 4 << 20;
+
+/// The database, open; cloned freely, closed with the last clone.
+#[derive(Clone)]
+pub struct Db {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    clock: Clock,
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Db {
+    /// Opens the file, or makes it; brings it to the newest schema after a backup.
+    ///
+    /// The caller must be the only process that does: the store's lock file sees to it.
+    pub fn open(path: &Path, clock: Clock) -> Result<Self, DbError> {
+        let found = examine(path)?;
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare(&connection, path)?;
+        schema::migrate(&mut connection, path, found)?;
+        let writer = Writer::start(connection, path.to_owned())?;
+        let path = path.to_owned();
+        let shared = Shared { path, clock, writer, readers: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The snapshots of one driver.
+    pub fn snapshots(&self, driver: &str) -> SnapshotRecords {
+        SnapshotRecords::new(self.clone(), driver)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Runs `work` in a transaction on the writing thread; what it gives is told after the commit.
+    fn write<T, E>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.shared.writer.write(durability, work)
+    }
+
+    /// Runs `work` on a connection that sees one state of everything.
+    fn read<T, E: From<DbError>>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let kept = self.readers().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => connect(&self.shared.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        self.run_sql(&connection, "BEGIN")?;
+        let result = work(&connection);
+        self.run_sql(&connection, "COMMIT")?;
+        let mut readers = self.readers();
+        if readers.len() < READERS_KEPT_MAX {
+            readers.push(connection);
+        }
+        result
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_sql(&self, connection: &Connection, sql: &str) -> Result<(), DbError> {
+        connection.execute_batch(sql).map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: rusqlite::Error) -> DbError {
+        DbError::sql(&self.shared.path, error)
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+/// Looks at the file without writing anything; gives its schema, 0 if there is none.
+fn examine(path: &Path) -> Result<u32, DbError> {
+    let size = match std::fs::metadata(path) {
+        Ok(found) => found.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return create(path),
+        Err(error) => return Err(DbError::io("look at database", path, error)),
+    };
+    // Not read-only: a log that a killed process left is then read by making files beside it.
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let found = schema::inspect(&connection, path)?;
+    if size <= CHECK_BYTES_MAX {
+        check(&connection, path)?;
+    }
+    Ok(found)
+}
+
+/// An empty file, whose directory remembers it.
+fn create(path: &Path) -> Result<u32, DbError> {
+    let io = |error| DbError::io("create database", path, error);
+    std::fs::File::create_new(path).map_err(io)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    Ok(0)
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<(), DbError> {
+    let found: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| DbError::sql(path, error))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let backup = schema::newest_backup(path);
+    Err(DbError::Corrupt { path: path.to_owned(), detail: found, backup })
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, DbError> {
+    let sql = |error| DbError::sql(path, error);
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
+    // What the schema says is checked, whoever wrote it.
+    connection
+        .execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF")
+        .map_err(sql)?;
+    Ok(connection)
+}
+
+/// Settings of the writing connection; the first that write.
+fn prepare(connection: &Connection, path: &Path) -> Result<(), DbError> {
+    let sql = |error| DbError::sql(path, error);
+    if connection.is_readonly("main").map_err(sql)? {
+        return Err(DbError::ReadOnly { path: path.to_owned() });
+    }
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sql)?;
+    if mode != "wal" {
+        return Err(DbError::ReadOnly { path: path.to_owned() });
+    }
+    // A log that has grown is given back at the next checkpoint.
+    connection.execute_batch("PRAGMA journal_size_limit = 4194304").map_err(sql)
+}

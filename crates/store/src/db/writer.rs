@@ -1,0 +1,161 @@
+//! The one thread that writes: transactions arrive through a channel and are committed in groups.
+//!
+//! Invariant: a caller hears of success only after the commit; a transaction that fails leaves
+//! nothing behind and does not harm the others of its group.
+//! Absent on purpose: waiting for a group to grow. What has queued up during one commit is the
+//! next group.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::error::DbError;
+
+/// Most transactions of one commit: the first waits for all others.
+const GROUP_MAX: usize = 64;
+/// More than that many callers wait for their turn.
+const QUEUE: usize = 256;
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// The end of any process. A power cut may take the last commits, whole and in order.
+    Process,
+    /// A power cut too, at the cost of a sync. What deletes files wants it: a record that comes
+    /// back must not point at bytes that are gone.
+    Power,
+}
+
+/// One transaction on its way.
+trait Task: Send {
+    /// Runs it; says whether what it wrote is to be kept.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Tells its caller how it ended, given the fate of the group.
+    fn answer(self: Box<Self>, fate: Result<(), DbError>);
+}
+
+struct Call<W, T, E> {
+    work: Option<W>,
+    result: Option<Result<T, E>>,
+    tell: SyncSender<Result<T, E>>,
+}
+
+impl<W, T, E> Task for Call<W, T, E>
+where
+    W: FnOnce(&Connection) -> Result<T, E> + Send,
+    T: Send,
+    E: From<DbError> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        let work = self.work.take().expect("a task runs once");
+        self.result.insert(work(connection)).is_ok()
+    }
+
+    fn answer(self: Box<Self>, fate: Result<(), DbError>) {
+        // A transaction's own error says more than that of its group.
+        let told = match (self.result, fate) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => unreachable!("a group is not committed past a task that did not run"),
+        };
+        // Nobody listens if the caller's thread has ended.
+        let _ = self.tell.send(told);
+    }
+}
+
+struct Job {
+    task: Box<dyn Task>,
+    durability: Durability,
+}
+
+/// The way to the thread; dropping it ends the thread once all has been written.
+pub(super) struct Writer {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    path: PathBuf,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, DbError> {
+        let (jobs, queue) = mpsc::sync_channel(QUEUE);
+        let of_thread = path.clone();
+        let thread = std::thread::Builder::new()
+            .name("dhow-db".to_owned())
+            .spawn(move || serve(&connection, &queue, &of_thread))
+            .map_err(|error| DbError::io("start the writer of", &path, error))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), path })
+    }
+
+    /// Runs `work` in a transaction and waits for its commit.
+    pub(super) fn write<T, E>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (tell, hear) = mpsc::sync_channel(1);
+        let task = Box::new(Call { work: Some(work), result: None, tell });
+        let closed = || E::from(DbError::Closed { path: self.path.clone() });
+        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
+        jobs.send(Job { task, durability }).map_err(|_| closed())?;
+        hear.recv().map_err(|_| closed())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was our bug and has been reported there.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(connection: &Connection, queue: &Receiver<Job>, path: &std::path::Path) {
+    while let Ok(first) = queue.recv() {
+        let others = queue.try_iter().take(GROUP_MAX - 1);
+        commit(connection, std::iter::once(first).chain(others).collect(), path);
+    }
+}
+
+fn commit(connection: &Connection, mut group: Vec<Job>, path: &Path) {
+    let fate = run(connection, &mut group, path);
+    if fate.is_err() && !connection.is_autocommit() {
+        // What cannot be rolled back is rolled back by whoever opens the file next.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for job in group {
+        job.task.answer(fate.clone());
+    }
+}
+
+fn run(connection: &Connection, group: &mut [Job], path: &Path) -> Result<(), DbError> {
+    let sql = |error| DbError::sql(path, error);
+    let durability = group.iter().map(|job| job.durability).max().unwrap_or(Durability::Process);
+    connection.execute_batch(begin(durability)).map_err(sql)?;
+    for job in group {
+        connection.execute_batch("SAVEPOINT job").map_err(sql)?;
+        let keep = job.task.run(connection);
+        if connection.is_autocommit() {
+            // SQLite itself has taken the whole transaction back: disk or memory ran out.
+            return Err(DbError::Lost { path: path.to_owned() });
+        }
+        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+        connection.execute_batch(end).map_err(sql)?;
+    }
+    connection.execute_batch("COMMIT").map_err(sql)
+}
+
+fn begin(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Process => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+        Durability::Power => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
+    }
+}
