@@ -253,6 +253,9 @@ impl fmt::Display for Error {
             Self::WrongStatus { id, doing, status: Status::Stopped } => {
                 write!(f, "cannot {doing} container {id}: container not running")
             }
+            Self::WrongStatus { doing: "exec in", status: Status::Paused, .. } => {
+                write!(f, "cannot exec in a paused container (use --ignore-paused to override)")
+            }
             Self::WrongStatus { id, doing, status } => {
                 write!(f, "cannot {doing} container {id}: it is {status}")
             }

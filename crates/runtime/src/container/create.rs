@@ -18,7 +18,7 @@ use super::state::{AfterStart, ProcessRecord, Record, START, StateDir};
 use super::{Container, ContainerId, StateRoot, descriptors, home, mapping, netdev, points, rdt};
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies, Manager};
 use crate::error::Error;
-use crate::foreground::{self, SignalGuard};
+use crate::foreground::{self, Console, SignalGuard};
 use crate::init::{Step, receive_descriptor};
 use crate::plan::{self, InitFacts, InitPlan, MountFacts, NamespacePlan, ProcessFacts};
 use crate::seccomp::{self, Filter};
@@ -76,8 +76,8 @@ pub fn create(
     if making.wants_terminal() != options.console_socket.is_some() {
         return Err(making.undo(terminal_mismatch(making.wants_terminal())));
     }
-    let console = making.console_socket();
-    let launched = console.and_then(|console| making.launch(console, true));
+    let console = launch::console(options.console_socket.as_deref(), making.wants_terminal());
+    let launched = console.and_then(|(console, _)| making.launch(console, true));
     match launched {
         Ok(_) => Ok(making.done()),
         Err(error) => Err(making.undo(error)),
@@ -206,25 +206,10 @@ impl<'a> Making<'a> {
         })
     }
 
-    fn console_socket(&self) -> Result<Option<OwnedFd>, Error> {
-        self.options.console_socket.as_deref().map(launch::connect).transpose()
-    }
-
     /// Launches the program, and if its start has to be waited for, starts it.
     fn run(&mut self) -> Result<(Child, Option<OwnedFd>), Error> {
-        let (console, receiver) = match (self.console_socket()?, self.wants_terminal()) {
-            (None, true) => {
-                let (send, receive) = rustix::net::socketpair(
-                    AddressFamily::UNIX,
-                    SocketType::STREAM,
-                    SocketFlags::CLOEXEC,
-                    None,
-                )
-                .map_err(Error::call("make the console socket"))?;
-                (Some(send), Some(receive))
-            }
-            (console, _) => (console, None),
-        };
+        let socket = self.options.console_socket.as_deref();
+        let (console, receiver) = launch::console(socket, self.wants_terminal())?;
         // These hooks run between the container's creation and its program.
         let waits = points::any(&self.spec, HookKind::StartContainer);
         let child = self.launch(console, waits)?;
@@ -243,7 +228,7 @@ impl<'a> Making<'a> {
     }
 
     /// Makes the cgroup, clones the first process and sees it through.
-    fn launch(&mut self, console: Option<OwnedFd>, waits: bool) -> Result<Child, Error> {
+    fn launch(&mut self, console: Option<Console>, waits: bool) -> Result<Child, Error> {
         let linux = self.linux()?;
         let mut namespaces = NamespacePlan::of(linux)?;
         let filter = compile_seccomp(linux)?;
@@ -529,7 +514,7 @@ fn after_start(steps: &[Step]) -> Option<AfterStart> {
 
 /// What the plan takes over from the world outside the document.
 struct Outer {
-    console: Option<OwnedFd>,
+    console: Option<Console>,
     start: Option<OwnedFd>,
     cgroup_tasks: Vec<OwnedFd>,
     filter: Option<Filter>,

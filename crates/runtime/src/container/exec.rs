@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{Capabilities, Process, State, Status};
 use dhow_sys::{Child, Exit, Memory, Namespaces, SignalSet};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
 
 use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
@@ -14,7 +13,7 @@ use crate::cgroup::SubCgroups;
 use crate::error::Error;
 use crate::foreground::{self, SignalGuard};
 use crate::init::{Step, SyncPoint, receive_descriptor};
-use crate::plan::{ProcessFacts, affinity, plan_process};
+use crate::plan::{ProcessFacts, affinity, plan_process, terminal};
 
 /// What is to be executed.
 #[derive(Clone, Debug)]
@@ -165,7 +164,8 @@ impl Container {
         let listener = filter.as_ref().is_some_and(|filter| filter.listener.is_some());
         let home =
             home::of(Path::new(&format!("/proc/{}/root", pid.as_raw_nonzero())), Some(process));
-        let (console, receiver) = self.console(options, process)?;
+        let (console, receiver) =
+            launch::console(options.console_socket.as_deref(), process.terminal)?;
         let entry = self.entry(&options.cgroup)?;
 
         let mut steps = Vec::new();
@@ -204,10 +204,8 @@ impl Container {
             steps.push(Step::ChangeRoot);
         }
         steps.push(Step::NewSession);
-        if let Some(socket) = console {
-            let size = process.console_size.map(|size| (size.height as u16, size.width as u16));
-            let owner = rustix::process::Uid::from_raw(process.user.uid);
-            steps.push(Step::Terminal { socket, size, console: false, owner });
+        if let Some(console) = console {
+            steps.push(terminal(console, process, false));
         }
         let facts = ProcessFacts {
             seccomp: filter,
@@ -274,28 +272,6 @@ impl Container {
         let beside = self.cgroup().map(|cgroup| cgroup.entry_beside(pid)).transpose()?;
         let dir = beside.and_then(|entry| entry.v2_dir);
         Launch { cgroup: dir.as_ref().map(AsFd::as_fd), ..launch }.go(parent)
-    }
-
-    /// The socket that takes the terminal, and our own end of it if nobody else asked for one.
-    fn console(
-        &self,
-        options: &ExecOptions,
-        process: &Process,
-    ) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Error> {
-        if let Some(path) = &options.console_socket {
-            return Ok((Some(launch::connect(path)?), None));
-        }
-        if !process.terminal {
-            return Ok((None, None));
-        }
-        let (send, receive) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(Error::call("make the console socket"))?;
-        Ok((Some(send), Some(receive)))
     }
 
     fn entry(&self, below: &[String]) -> Result<crate::cgroup::Entry, Error> {

@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::error::{Error, StepError, StepKind};
+use crate::foreground::Console;
 use crate::init::{Fault, Report, Step, SyncPoint, send_descriptor};
 use crate::plan::{NamespacePlan, OOM_SCORE};
 
@@ -271,6 +272,23 @@ pub(super) fn connect(path: &Path) -> Result<OwnedFd, Error> {
     .map_err(error)?;
     rustix::net::connect(&socket, &address).map_err(error)?;
     Ok(socket)
+}
+
+/// Where the terminal goes, if there is one: to the socket of whoever asked for it, or to us, who receive it
+/// on the second one.
+pub(super) fn console(
+    socket: Option<&Path>,
+    terminal: bool,
+) -> Result<(Option<Console>, Option<OwnedFd>), Error> {
+    match socket {
+        Some(path) => Ok((Some(Console::of_caller(connect(path)?)), None)),
+        None if terminal => {
+            let (console, receiver) =
+                Console::of_ours().map_err(Error::call("make the console socket"))?;
+            Ok((Some(console), Some(receiver)))
+        }
+        None => Ok((None, None)),
+    }
 }
 
 pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {

@@ -1,14 +1,16 @@
 //! The points of a container's life at which hooks are called.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use dhow_spec::runtime::{HookKind, Spec, Status};
 use dhow_sys::Namespaces;
 
 use super::state::Record;
-use super::state_of;
+use super::{home, state_of};
 use crate::error::Error;
 use crate::hooks::{HookInput, Join, run_every_hook, run_hooks};
+use crate::plan::variable;
 
 /// Whether any hook is to be called at this point.
 pub(super) fn any(spec: &Spec, kind: HookKind) -> bool {
@@ -38,13 +40,26 @@ pub(super) fn call_inside(
 ) -> Result<(), Error> {
     let Some(hooks) = &spec.hooks else { return Ok(()) };
     let state = state_of(record, spec, status);
-    let environment = spec.process.as_ref().map(|process| process.env.as_slice());
-    let input = HookInput {
-        state: &state,
-        join: Some(Join { init, namespaces: namespaces(spec) }),
-        environment: environment.unwrap_or_default(),
+    // Before the root is changed the container's files are below its place on the host.
+    let directory = match kind {
+        HookKind::CreateContainer => record.rootfs.as_path(),
+        _ => Path::new("/"),
     };
+    let environment = environment(record, spec);
+    let join = Join { init, namespaces: namespaces(spec), directory };
+    let input = HookInput { state: &state, join: Some(join), environment: &environment };
     Ok(run_hooks(kind, hooks.of(kind), &input)?)
+}
+
+/// What the container's program gets: with a home, which it may not have asked for.
+fn environment(record: &Record, spec: &Spec) -> Vec<String> {
+    let Some(process) = &spec.process else { return Vec::new() };
+    let mut environment = process.env.clone();
+    if variable(process, "HOME").is_none_or(str::is_empty) {
+        environment.retain(|pair| !pair.starts_with("HOME="));
+        environment.push(format!("HOME={}", home::of(&record.rootfs, Some(process))));
+    }
+    environment
 }
 
 /// Calls every hook that follows the container's end; what fails is said, and holds nothing up.

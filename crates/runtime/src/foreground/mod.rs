@@ -5,6 +5,7 @@
 //! terminal is put back on every way out. Nothing here allocates.
 //! Absent on purpose: making the terminal, and what happens to the container afterwards.
 
+mod console;
 mod raw;
 mod relay;
 
@@ -16,6 +17,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Signal, WaitOptions, WaitStatus};
 
 use crate::text::ErrnoWords;
+pub(crate) use console::Console;
+pub(crate) use relay::leave_line_ends_alone;
 use relay::{Ready, Relay, Wants};
 
 /// Blocks every signal from before the clone until after the end, so that each is either forwarded or

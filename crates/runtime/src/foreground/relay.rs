@@ -12,6 +12,7 @@ use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::termios::{LocalModes, OptionalActions, OutputModes, SpecialCodeIndex};
 
+use super::console::wants_plain_line_ends;
 use super::raw::RawMode;
 
 /// What a pipe that is ready for writing takes without blocking.
@@ -54,10 +55,11 @@ impl Relay {
     /// Takes over our terminal, if standard input is one.
     pub(super) fn start(master: OwnedFd) -> Result<Self, Errno> {
         rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
-        let raw = RawMode::enter(stdin());
-        if raw.is_none() || !rustix::termios::isatty(stdout()) {
+        // A restored terminal comes as it was saved; a new one is so already.
+        if wants_plain_line_ends() {
             leave_line_ends_alone(&master)?;
         }
+        let raw = RawMode::enter(stdin());
         let relay = Self {
             master,
             input: Buffer::new(),
@@ -205,12 +207,11 @@ fn stdout() -> BorrowedFd<'static> {
     rustix::stdio::stdout()
 }
 
-/// Keeps the container's terminal from writing `\r\n` for `\n`, for output that does not go to a terminal
-/// in raw mode: a file is to have plain lines, and a terminal in its own mode adds the `\r` itself.
-fn leave_line_ends_alone(master: &OwnedFd) -> Result<(), Errno> {
-    let mut mode = rustix::termios::tcgetattr(master)?;
+/// Keeps a terminal from writing `\r\n` for `\n`.
+pub(crate) fn leave_line_ends_alone(master: impl AsFd) -> Result<(), Errno> {
+    let mut mode = rustix::termios::tcgetattr(&master)?;
     mode.output_modes.remove(OutputModes::ONLCR);
-    rustix::termios::tcsetattr(master, OptionalActions::Now, &mode)
+    rustix::termios::tcsetattr(&master, OptionalActions::Now, &mode)
 }
 
 /// Bytes on their way.

@@ -14,6 +14,7 @@ mod start;
 
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dhow_spec::runtime::{Hook, HookKind, State};
@@ -31,6 +32,8 @@ pub(crate) struct Join<'a> {
     pub(crate) init: BorrowedFd<'a>,
     /// Those that it does not share with the runtime.
     pub(crate) namespaces: Namespaces,
+    /// The working directory, as it is called there.
+    pub(crate) directory: &'a Path,
 }
 
 /// What all hooks of one point get.
@@ -321,13 +324,14 @@ mod tests {
             .map(|link| link.to_string_lossy().into_owned())
             .to_vec();
         let script =
-            r"cd /proc/self/ns && readlink user pid uts mnt ipc | tr '\n' ' '; id -u; exit 1";
-        let join = Some(Join { init: init.pidfd.as_fd(), namespaces });
+            r"pwd; cd /proc/self/ns && readlink user pid uts mnt ipc | tr '\n' ' '; id -u; exit 1";
+        let directory = Path::new("/usr");
+        let join = Some(Join { init: init.pidfd.as_fd(), namespaces, directory });
         let error = call_with(shell(script), &state("/b"), join).unwrap_err();
         dhow_sys::pidfd_kill(init.pidfd.as_fd(), 9).unwrap();
         init.wait().unwrap();
         let HookFault::Ended { output, .. } = error.fault else { panic!("{error}") };
-        assert_eq!(output.trim(), format!("{} 0", inside.join(" ")));
+        assert_eq!(output.trim(), format!("/usr\n{} 0", inside.join(" ")));
     }
 
     #[test]
@@ -340,7 +344,8 @@ mod tests {
         };
         let init = dhow_sys::clone_child(&clone, || dhow_sys::exit_now(0)).unwrap();
         init.wait().unwrap();
-        let join = Join { init: init.pidfd.as_fd(), namespaces: Namespaces::UTS };
+        let (namespaces, directory) = (Namespaces::UTS, Path::new("/"));
+        let join = Join { init: init.pidfd.as_fd(), namespaces, directory };
         let error = call_with(shell(":"), &state("/b"), Some(join)).unwrap_err();
         assert_eq!(
             error.to_string(),

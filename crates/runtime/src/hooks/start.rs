@@ -4,7 +4,9 @@
 //! between clone and exec works on what [`Program::new`] made before: no allocation, no lock.
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use dhow_spec::runtime::Hook;
 use dhow_sys::{Argv, Child, Errno, Memory, Namespaces, SignalSet};
@@ -41,12 +43,18 @@ struct Started {
 }
 
 /// What starting a hook consists of, as errors word it.
-const DOINGS: [&str; 4] =
-    ["join the container's namespaces", "make a process", "set up its streams", "execute"];
+const DOINGS: [&str; 5] = [
+    "join the container's namespaces",
+    "make a process",
+    "set up its streams",
+    "execute",
+    "enter its directory",
+];
 const JOINING: u8 = 0;
 const CLONING: u8 = 1;
 const STREAMS: u8 = 2;
 const EXECUTING: u8 = 3;
+const ENTERING: u8 = 4;
 
 impl Program {
     pub(super) fn new(hook: &Hook, environment: &[String]) -> Self {
@@ -84,8 +92,9 @@ impl Program {
         join: &Join<'_>,
     ) -> Result<Child, HookFault> {
         let (from_helper, to_runtime) = pipe().map_err(starting("make a pipe"))?;
+        let directory = c_string(join.directory.as_os_str().as_bytes());
         let helper = dhow_sys::clone_child(&plain_clone(Memory::Copied), || {
-            let started = self.join_and_start(streams, join);
+            let started = self.join_and_start(streams, join, &directory);
             // If this fails the runtime reads nothing, which it takes for our death.
             let _ = rustix::io::write(&to_runtime, &started.to_bytes());
             dhow_sys::exit_now(0)
@@ -113,9 +122,12 @@ impl Program {
     }
 
     /// The process between: runs after a clone, so it does not allocate.
-    fn join_and_start(&self, streams: &Streams, join: &Join<'_>) -> Started {
+    fn join_and_start(&self, streams: &Streams, join: &Join<'_>, directory: &CStr) -> Started {
         if let Err(errno) = dhow_sys::set_namespace(join.init, join.namespaces) {
             return Started { pid: 0, errno: errno.raw_os_error(), doing: JOINING };
+        }
+        if let Err(errno) = rustix::process::chdir(directory) {
+            return Started { pid: 0, errno: errno.raw_os_error(), doing: ENTERING };
         }
         if join.namespaces.contains(Namespaces::USER) {
             become_root_inside();

@@ -144,7 +144,7 @@ impl Child<'_> {
             Step::Pivot { shared } => mounts::pivot(self.root()?, *shared),
             Step::MoveRoot { unmount } => mounts::move_root(self.root()?, unmount),
             Step::ChangeRoot => mounts::chroot_to(self.root()?),
-            Step::Terminal { socket, size, console, owner } => {
+            Step::Terminal { socket, size, console, owner, plain_line_ends } => {
                 if self.root.is_none() {
                     // A process that joins a running container: its root is `/` already.
                     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -156,6 +156,7 @@ impl Child<'_> {
                     size: *size,
                     console: *console,
                     owner: *owner,
+                    plain_line_ends: *plain_line_ends,
                 };
                 terminal::open(self.root()?, &terminal)
             }

@@ -77,7 +77,13 @@ pub(crate) enum Step {
     /// Make paths read-only; those that are not there are left out.
     ReadOnly { paths: Vec<CString> },
     /// Open a terminal in the container's devpts and hand its master over.
-    Terminal { socket: OwnedFd, size: Option<(u16, u16)>, console: bool, owner: Uid },
+    Terminal {
+        socket: OwnedFd,
+        size: Option<(u16, u16)>,
+        console: bool,
+        owner: Uid,
+        plain_line_ends: bool,
+    },
     /// Make the root the process's own and drop the old one.
     Pivot { shared: bool },
     /// The same without pivot_root, for roots that cannot be pivoted (an initramfs).

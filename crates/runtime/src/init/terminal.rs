@@ -17,6 +17,7 @@ use rustix::termios::Winsize;
 
 use super::beneath::{self, Kind};
 use super::report::{At, Fault, InStep};
+use crate::foreground::leave_line_ends_alone;
 
 /// What the child does for `process.terminal`.
 pub(super) struct Terminal<'a> {
@@ -26,6 +27,8 @@ pub(super) struct Terminal<'a> {
     /// Mount the terminal on `/dev/console` as well.
     pub(super) console: bool,
     pub(super) owner: Uid,
+    /// Leave `\n` as it is.
+    pub(super) plain_line_ends: bool,
 }
 
 /// Opens a terminal below `root`, sends its master away, and makes it the standard streams and the
@@ -41,6 +44,9 @@ pub(super) fn open(root: BorrowedFd<'_>, terminal: &Terminal<'_>) -> Result<(), 
     if let Some((rows, columns)) = terminal.size {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&slave, size)?;
+    }
+    if terminal.plain_line_ends {
+        leave_line_ends_alone(&master)?;
     }
     rustix::fs::fchown(&slave, Some(terminal.owner), None).at(At::Owner)?;
     if terminal.console {

@@ -5,6 +5,7 @@ use super::criu;
 use super::help::{Help, Topic};
 use super::{Command, Context, Failure};
 use crate::container::CheckpointOptions;
+use crate::error::Error;
 
 pub(super) const COMMAND: Command = Command { name: "checkpoint", help: &HELP, failure: 1, run };
 
@@ -81,6 +82,12 @@ fn server(word: &str) -> Option<(String, u16)> {
 
 fn run(context: &Context<'_>, arguments: Arguments) -> Result<u8, Failure> {
     let Checkpoint { id, options } = parse(context, arguments)?;
+    if let Some(parent) = options.parent.as_ref().map(|dir| options.criu.images.join(dir))
+        && !parent.is_dir()
+    {
+        let (value, reason) = (parent.display().to_string(), "there is no such directory");
+        return Err(Error::Refused { field: "--parent-path", value, reason }.into());
+    }
     context.container(&id)?.checkpoint(&context.state_root()?, &options)?;
     Ok(0)
 }

@@ -13,6 +13,7 @@ use dhow_sys::Errno;
 use super::arguments::{Arg, Arguments, UsageError, unexpected};
 use super::help::{Help, Topic};
 use super::{Command, Context, Failure};
+use crate::cgroup::Hierarchies;
 use crate::error::Error;
 
 pub(super) const COMMAND: Command = Command { name: "spec", help: &HELP, failure: 1, run };
@@ -54,6 +55,10 @@ fn parse(mut arguments: Arguments) -> Result<Wanted, UsageError> {
 fn run(_: &Context<'_>, arguments: Arguments) -> Result<u8, Failure> {
     let wanted = parse(arguments)?;
     let mut spec = default();
+    // As runc does: where version 1 has controllers, their files are looked for at the host's paths.
+    if Hierarchies::discover().is_ok_and(|hierarchies| hierarchies.is_pure_v2()) {
+        spec.linux.get_or_insert_default().namespaces.push(own(NamespaceKind::Cgroup));
+    }
     if wanted.rootless {
         let user = rustix::process::geteuid().as_raw();
         make_rootless(&mut spec, user, rustix::process::getegid().as_raw());
@@ -143,14 +148,12 @@ fn mount(destination: &str, kind: &str, source: &str, options: &str) -> Mount {
 }
 
 fn linux() -> Linux {
-    use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
+    use NamespaceKind::{Ipc, Mount, Network, Pid, Uts};
     let all_devices =
         DeviceRule { allow: false, access: Some("rwm".to_owned()), ..DeviceRule::default() };
     Linux {
         resources: Some(Resources { devices: vec![all_devices], ..Resources::default() }),
-        namespaces: [Pid, Network, Ipc, Uts, Mount, Cgroup]
-            .map(|kind| Namespace { kind, path: None })
-            .to_vec(),
+        namespaces: [Pid, Network, Ipc, Uts, Mount].map(own).to_vec(),
         masked_paths: words(
             "/proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list \
              /proc/timer_stats /proc/sched_debug /sys/firmware /proc/scsi",
@@ -160,12 +163,17 @@ fn linux() -> Linux {
     }
 }
 
+/// A new namespace.
+fn own(kind: NamespaceKind) -> Namespace {
+    Namespace { kind, path: None }
+}
+
 /// What a user without rights can run: himself as root, on the host's network and without limits.
 fn make_rootless(spec: &mut Spec, uid: u32, gid: u32) {
     if let Some(linux) = &mut spec.linux {
         linux.resources = None;
         linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
-        linux.namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
+        linux.namespaces.push(own(NamespaceKind::User));
         linux.uid_mappings = vec![IdMapping { container_id: 0, host_id: uid, size: 1 }];
         linux.gid_mappings = vec![IdMapping { container_id: 0, host_id: gid, size: 1 }];
     }
@@ -202,7 +210,7 @@ mod tests {
         assert_eq!(linux.uid_mappings[0].host_id, 1000);
         assert_eq!(linux.gid_mappings[0].host_id, 1001);
         let kinds: Vec<&str> = linux.namespaces.iter().map(|one| one.kind.as_str()).collect();
-        assert_eq!(kinds, ["pid", "ipc", "uts", "mount", "cgroup", "user"]);
+        assert_eq!(kinds, ["pid", "ipc", "uts", "mount", "user"]);
         let options: Vec<&String> = spec.mounts.iter().flat_map(|one| &one.options).collect();
         assert!(options.iter().all(|word| !word.starts_with("gid=")));
     }
@@ -224,6 +232,6 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(message.ends_with("config.json\": it exists; remove it first"), "{message}");
         assert_eq!(first, second);
-        assert_eq!(Spec::parse(&first).unwrap(), default());
+        assert_eq!(Spec::parse(&first).unwrap().process, default().process);
     }
 }

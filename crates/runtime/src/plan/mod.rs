@@ -22,6 +22,7 @@ use rustix::mount::MountFlags;
 use rustix::process::Uid;
 
 use crate::error::Error;
+use crate::foreground::Console;
 use crate::init::{Step, SyncPoint};
 use crate::text::{c_string, clean};
 use crate::words;
@@ -44,7 +45,7 @@ pub(crate) struct InitFacts<'a> {
     /// The v1 cgroups to enter.
     pub(crate) cgroup_tasks: Vec<OwnedFd>,
     /// The socket that takes the terminal's master.
-    pub(crate) console: Option<OwnedFd>,
+    pub(crate) console: Option<Console>,
     /// The socket on which the container waits for its start; without one it goes on by itself.
     pub(crate) start: Option<OwnedFd>,
     /// Takes the process's own line, for the container's record.
@@ -76,6 +77,14 @@ pub(crate) struct InitPlan {
     /// Namespaces that the parent joins around the clone, by position in the namespace plan.
     pub(crate) join_first: Vec<usize>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// Makes the process's terminal; with `node` also `/dev/console`.
+pub(crate) fn terminal(console: Console, process: &Process, node: bool) -> Step {
+    let Console { socket, size, plain_line_ends } = console;
+    let asked = process.console_size.map(|size| (size.height as u16, size.width as u16));
+    let owner = Uid::from_raw(process.user.uid);
+    Step::Terminal { socket, size: size.or(asked), console: node, owner, plain_line_ends }
 }
 
 pub(crate) fn plan(
@@ -287,7 +296,7 @@ fn set_names(
 /// What the root file system's steps depend on.
 struct RootFacts<'a> {
     rootfs: &'a Path,
-    console: Option<OwnedFd>,
+    console: Option<Console>,
     hooks: bool,
     no_pivot: bool,
     bind_devices: bool,
@@ -338,10 +347,8 @@ fn set_root(
     if facts.hooks {
         steps.push(Step::Sync(SyncPoint::Mounts));
     }
-    if let Some(socket) = facts.console {
-        let size = process.console_size.map(|size| (size.height as u16, size.width as u16));
-        let owner = Uid::from_raw(process.user.uid);
-        steps.push(Step::Terminal { socket, size, console: true, owner });
+    if let Some(console) = facts.console {
+        steps.push(terminal(console, process, true));
     }
     let cwd = clean(&process.cwd);
     if !cwd.is_empty() {
