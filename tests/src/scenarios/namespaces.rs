@@ -101,6 +101,19 @@ fn new_network(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// What would change the host's mounts is left out then, in one line, or refused.
+fn absent_mount_left_out(c: &Case) -> Outcome {
+    let config = c.config().without_namespace("mount").payload(&["try", "ls", "/proc"]);
+    let before = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let done = c.run(&config)?;
+    let after = std::fs::read_to_string("/proc/self/mountinfo")?;
+    check!(after == before, "the host's mounts have changed");
+    if done.code != 0 {
+        done.fails_naming(&["mount"])?;
+    }
+    c.nothing_left()
+}
+
 /// In a cgroup namespace the container's cgroup is the root.
 fn new_cgroup(c: &Case) -> Outcome {
     let report = c.report(&c.config().namespace("cgroup"))?;
@@ -405,6 +418,7 @@ scenarios![
     absent_uts,
     absent_network,
     absent_mount,
+    absent_mount_left_out,
     join_mount,
     join_network,
     join_ipc,

@@ -46,9 +46,9 @@ struct Tally {
 }
 
 impl Tally {
-    /// Notes that something was not tried, and why.
+    /// Notes that something was not tried, and why; the summary says it aloud.
     fn skip(&mut self, what: &str, reason: &str) {
-        println!("SKIPPED {what}: {reason}");
+        println!("skipping {what}: {reason}");
         self.skipped.push(format!("{what}: {reason}"));
     }
 

@@ -9,7 +9,7 @@ use dhow_sys::{Child, Clone, Memory, Namespaces, clone_child, fd_path};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
 
 use crate::error::{Error, StepError, StepKind};
 use crate::foreground::Console;
@@ -71,15 +71,19 @@ impl Launch<'_> {
             memory: self.memory,
             sibling: false,
         };
+        // Whoever shares a PID namespace with the child may not trace or read it, from its first moment; but
+        // a parent without rights maps the ids of its new user namespace, and has to reach its files until then.
+        let mapped =
+            self.steps.iter().any(|step| matches!(step, Step::Sync(SyncPoint::Namespaces)));
+        let hidden = !mapped && set_dumpable(DumpableBehavior::NotDumpable);
         let made = clone_child(&clone, || {
             // Ours is the only one left then, and its end is seen when we die.
             dhow_sys::close_copy(ours.as_fd());
             crate::init::run(self.steps, theirs.as_fd(), proc.as_fd())
         });
-        // A child that shared our memory made it undumpable, and our own /proc files root's.
-        if self.memory == Memory::Shared {
-            let _ =
-                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable);
+        // Or our own /proc files stay root's. A child that shared our memory can have made it undumpable.
+        if hidden || self.memory == Memory::Shared {
+            set_dumpable(DumpableBehavior::Dumpable);
         }
         let child = made.map_err(|errno| match self.cgroup {
             Some(cgroup) => refused_by_cgroup(cgroup, errno),
@@ -97,6 +101,11 @@ impl Launch<'_> {
             }
         }
     }
+}
+
+/// Whether it was done.
+fn set_dumpable(behaviour: DumpableBehavior) -> bool {
+    rustix::process::set_dumpable_behavior(behaviour).is_ok()
 }
 
 /// Words the failure of a clone into a cgroup, which has reasons of its own.

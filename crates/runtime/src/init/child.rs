@@ -40,12 +40,6 @@ struct Child<'a> {
 /// Carries out `steps` and never returns: the last one executes the container's program.
 /// `proc` is the host's procfs.
 pub(crate) fn run(steps: &[Step], control: BorrowedFd<'_>, proc: BorrowedFd<'_>) -> Infallible {
-    // Whoever shares a PID namespace with us may not trace or read us; but a parent without rights maps
-    // the ids of our new user namespace, and has to reach our files until then.
-    let mapped = steps.iter().any(|step| matches!(step, Step::Sync(SyncPoint::Namespaces)));
-    if !mapped {
-        let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    }
     // Modes are given in full; the mask would only take away from them.
     rustix::process::umask(Mode::empty());
     let mut child =

@@ -117,19 +117,26 @@ pub(crate) fn plan(
 
     // Without SELinux a label of mounts means nothing, and as a mount option it would be refused.
     let label = facts.mounts.label.filter(|_| security::selinux_is_on());
-    let plan = mounts::plan(&spec.mounts, &MountFacts { label, ..facts.mounts })?;
+    let own_mounts = namespaces.has(Namespaces::MOUNT);
+    let mut warnings = Vec::new();
+    let plan = if own_mounts {
+        mounts::plan(&spec.mounts, &MountFacts { label, ..facts.mounts })?
+    } else {
+        warnings.extend(left_out(spec, linux));
+        mounts::MountPlan::default()
+    };
     let root = RootFacts {
         rootfs: facts.rootfs,
         console: facts.console,
         hooks: facts.hooks_before_pivot,
         no_pivot: facts.no_pivot,
         bind_devices: namespaces.has(Namespaces::USER),
-        own_mounts: namespaces.has(Namespaces::MOUNT),
+        own_mounts,
         label,
         kcore: facts.kcore,
         reachable: facts.reachable,
     };
-    let furnish = devices::is_ours(&spec.mounts);
+    let furnish = own_mounts && devices::is_ours(&spec.mounts);
     set_root(&mut steps, spec, (process, linux), plan, furnish, root)?;
 
     if let Some(personality) = &linux.personality {
@@ -146,6 +153,7 @@ pub(crate) fn plan(
         Some(process) => plan_process(process, facts.process)?,
         None => ProcessPlan { before: Vec::new(), after: Vec::new(), warnings: Vec::new() },
     };
+    warnings.extend(process.warnings);
     steps.extend(process.before);
     steps.push(Step::PutOnRecord { file: facts.record });
     steps.push(Step::OutliveParent);
@@ -169,7 +177,7 @@ pub(crate) fn plan(
         namespaces: new,
         memory: if alone { Memory::Shared } else { Memory::Copied },
         join_first,
-        warnings: process.warnings,
+        warnings,
     })
 }
 
@@ -325,14 +333,7 @@ fn set_root(
         true => Step::TakeRoot { path },
         false => Step::HoldRoot { root: open_root(facts.rootfs)? },
     });
-    if !facts.own_mounts && !spec.mounts.is_empty() {
-        return Err(Error::Refused {
-            field: "mounts",
-            value: String::new(),
-            reason: "need a mount namespace of the container's own",
-        });
-    }
-    if propagation.shared {
+    if propagation.shared && facts.own_mounts {
         steps.push(Step::DetachRootParent);
         let attr = MountAttr {
             propagation: u64::from(MountFlags::from_bits_retain(PRIVATE).bits()),
@@ -348,28 +349,15 @@ fn set_root(
         steps.push(Step::Sync(SyncPoint::Mounts));
     }
     if let Some(console) = facts.console {
-        steps.push(terminal(console, process, true));
+        steps.push(terminal(console, process, facts.own_mounts));
     }
     let cwd = clean(&process.cwd);
     if !cwd.is_empty() {
         steps.push(Step::MakeDirectory { path: c_string(cwd) });
     }
     steps.extend(plan.later);
-    let paths =
-        |paths: &[String]| paths.iter().map(|path| c_string(clean(path))).collect::<Vec<_>>();
-    if !linux.readonly_paths.is_empty() {
-        steps.push(Step::ReadOnly { paths: paths(&linux.readonly_paths) });
-    }
-    if !linux.masked_paths.is_empty() {
-        let label = facts.label.filter(|label| !label.is_empty());
-        steps.push(Step::Mask {
-            paths: paths(&linux.masked_paths),
-            label: label.map(|label| c_string(format!("context=\"{label}\""))),
-        });
-    }
-    if spec.root.as_ref().is_some_and(|root| root.readonly) {
-        let attr = MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() };
-        steps.push(Step::Remount { target: c_string(""), attr, recursive: false });
+    if facts.own_mounts {
+        cover(steps, spec, linux, facts.label);
     }
     steps.push(match (facts.own_mounts, facts.no_pivot) {
         (false, _) => Step::ChangeRoot,
@@ -382,6 +370,45 @@ fn set_root(
         steps.push(Step::Propagation { flags });
     }
     Ok(())
+}
+
+/// What keeps a container from parts of its own root.
+fn cover(steps: &mut Vec<Step>, spec: &Spec, linux: &Linux, label: Option<&str>) {
+    let paths =
+        |paths: &[String]| paths.iter().map(|path| c_string(clean(path))).collect::<Vec<_>>();
+    if !linux.readonly_paths.is_empty() {
+        steps.push(Step::ReadOnly { paths: paths(&linux.readonly_paths) });
+    }
+    if !linux.masked_paths.is_empty() {
+        let label = label.filter(|label| !label.is_empty());
+        steps.push(Step::Mask {
+            paths: paths(&linux.masked_paths),
+            label: label.map(|label| c_string(format!("context=\"{label}\""))),
+        });
+    }
+    if is_read_only(spec) {
+        let attr = MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() };
+        steps.push(Step::Remount { target: c_string(""), attr, recursive: false });
+    }
+}
+
+fn is_read_only(spec: &Spec) -> bool {
+    spec.root.as_ref().is_some_and(|root| root.readonly)
+}
+
+/// Says what a container without a mount namespace of its own does not get: it would be the host's.
+fn left_out(spec: &Spec, linux: &Linux) -> Option<String> {
+    let parts = [
+        ("mounts", !spec.mounts.is_empty()),
+        ("linux.maskedPaths", !linux.masked_paths.is_empty()),
+        ("linux.readonlyPaths", !linux.readonly_paths.is_empty()),
+        ("root.readonly", is_read_only(spec)),
+    ];
+    let asked: Vec<&str> =
+        parts.iter().filter(|(_, asked)| *asked).map(|(part, _)| *part).collect();
+    let list = asked.join(", ");
+    (!asked.is_empty())
+        .then(|| format!("{list}: left out, the container has no mount namespace of its own"))
 }
 
 fn open_root(rootfs: &Path) -> Result<OwnedFd, Error> {

@@ -214,3 +214,19 @@ fn what_the_container_does_not_own_is_refused() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn what_would_change_the_hosts_mounts_is_named() {
+    let paths = r#","maskedPaths":["/proc/kcore"],"readonlyPaths":["/proc/sys"]"#;
+    let mounts = r#","mounts":[{"destination":"/proc","type":"proc","source":"proc"}]"#;
+    let mut spec = config("", paths, mounts);
+    spec.root.as_mut().unwrap().readonly = true;
+    let said = super::left_out(&spec, spec.linux.as_ref().unwrap()).unwrap();
+    assert_eq!(
+        said,
+        "mounts, linux.maskedPaths, linux.readonlyPaths, root.readonly: left out, the container \
+         has no mount namespace of its own"
+    );
+    let nothing = config("", "", "");
+    assert_eq!(super::left_out(&nothing, nothing.linux.as_ref().unwrap()), None);
+}
