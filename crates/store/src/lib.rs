@@ -10,11 +10,27 @@ mod db;
 mod image;
 mod layer;
 mod snapshot;
+mod steps;
+mod store;
 #[cfg(test)]
 mod testing;
 
 pub use clock::Clock;
+pub use content::{
+    Begun, Blob, BlobReader, Content, ContentError, Expected, Ingest, IngestId, PartialIngest,
+    Stored,
+};
 pub use db::{
-    ChainId, Db, DbError, Durability, Labels, SnapshotKey, SnapshotKeyError, SnapshotNumber,
-    SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage,
+    ChainId, Db, DbError, Durability, Labels, Lease, LeaseId, SnapshotKey, SnapshotKeyError,
+    SnapshotNumber, SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState,
+    SnapshotUsage,
+};
+pub use image::{
+    HistoryStep, Image, ImageManifest, ImageName, Images, ManifestKind, Place, Selected,
+    StoreImageError, chain_ids,
+};
+pub use steps::Steps;
+pub use store::{
+    CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, SnapshotFiles, Store,
+    StoreError, StoreOptions,
 };

@@ -6,9 +6,13 @@
 //! Absent on purpose: what the records are for. One file per kind of record has its statements;
 //! `image`, `content` and the others decide.
 
+mod blobs;
 mod error;
+mod images;
+mod leases;
 mod schema;
 mod snapshots;
+mod sweep;
 mod writer;
 
 use std::fmt;
@@ -22,10 +26,13 @@ use crate::clock::Clock;
 use writer::Writer;
 
 pub use error::DbError;
+pub(crate) use images::{DocumentKind, DocumentRecord, ImageRecord};
+pub use leases::{Lease, LeaseId};
 pub use snapshots::{
     ChainId, Labels, SnapshotKey, SnapshotKeyError, SnapshotNumber, SnapshotRecord,
     SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage,
 };
+pub(crate) use sweep::Forgotten;
 pub use writer::Durability;
 
 /// Somebody who only looks (`sqlite3`, a backup) is waited for; an owner is not there twice.
@@ -66,6 +73,28 @@ impl Db {
     /// The snapshots of one driver.
     pub fn snapshots(&self, driver: &str) -> SnapshotRecords {
         SnapshotRecords::new(self.clone(), driver)
+    }
+
+    /// What SQLite finds wrong with the file; empty if nothing.
+    pub(crate) fn integrity(&self) -> Result<Vec<String>, DbError> {
+        let found: Vec<String> = self.read(|connection| {
+            connection
+                .prepare("PRAGMA integrity_check(20)")
+                .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
+                .map_err(|error| self.error(error))
+        })?;
+        Ok(found.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Committed snapshots of all drivers, and their bytes.
+    pub(crate) fn count_snapshots(&self) -> Result<(u64, u64), DbError> {
+        let sql = "SELECT count(*), ifnull(sum(size), 0) FROM snapshots WHERE name IS NOT NULL";
+        let (count, bytes): (i64, i64) = self.read(|connection| {
+            connection
+                .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+                .map_err(|error| self.error(error))
+        })?;
+        Ok((count.unsigned_abs(), bytes.unsigned_abs()))
     }
 
     /// Where it lies.
@@ -190,4 +219,12 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), DbError> {
     }
     // A log that has grown is given back at the next checkpoint.
     connection.execute_batch("PRAGMA journal_size_limit = 4194304").map_err(sql)
+}
+
+fn read_digest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<dhow_spec::Digest> {
+    let text: String = row.get(column)?;
+    dhow_spec::Digest::parse(&text).map_err(|error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+    })
 }

@@ -24,9 +24,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dhow_spec::Digest;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
-use super::{Db, DbError, Durability};
+use super::{Db, DbError, Durability, leases};
 
 /// Free notes on a snapshot.
 pub type Labels = BTreeMap<String, String>;
@@ -149,6 +149,19 @@ impl SnapshotKey {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl SnapshotNumber {
+    /// Reads a directory's name; `None` if it is none of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.parse().ok().map(Self);
+        number.filter(|number: &Self| number.0 > 0 && number.to_string() == text)
+    }
+
+    /// The number, for a directory's name.
+    pub fn as_i64(self) -> i64 {
+        self.0
     }
 }
 
@@ -313,12 +326,9 @@ impl At<'_> {
     }
 
     fn attach(&self, number: SnapshotNumber, lease: &str) -> Result<()> {
-        let known: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT 1 FROM leases WHERE id = ?1")
-            .and_then(|mut query| query.query_row([lease], |row| row.get(0)).optional())
-            .map_err(|error| self.sql(error))?;
-        if known.is_none() {
+        let now = self.db.clock().now_ms();
+        let alive = leases::is_alive(self.connection, lease, now);
+        if !alive.map_err(|error| self.sql(error))? {
             return Err(SnapshotRecordError::NoLease { lease: lease.to_owned() });
         }
         self.execute(
@@ -438,7 +448,7 @@ impl At<'_> {
     }
 }
 
-fn read_record(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
+pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
     let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
     let state = match row.get::<_, Option<String>>("key")? {
         Some(key) => SnapshotState::Active(SnapshotKey(key)),
@@ -462,11 +472,7 @@ fn read_record(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
 }
 
 fn read_name(row: &Row<'_>, column: &'static str) -> rusqlite::Result<ChainId> {
-    let text: String = row.get(column)?;
-    Digest::parse(&text).map(ChainId).map_err(|error| {
-        let at = row.as_ref().column_index(column).unwrap_or_default();
-        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error))
-    })
+    super::read_digest(row, row.as_ref().column_index(column)?).map(ChainId)
 }
 
 fn read_labels(row: &Row<'_>) -> rusqlite::Result<Labels> {

@@ -1,0 +1,257 @@
+//! A blob being written.
+//!
+//! Invariant: the file below `ingest/` is a beginning of the blob, or what [`Ingest::commit`]
+//! finds not to be; bytes are hashed as they are written, and a later process hashes them again
+//! before it goes on. A full disk gets everything back that was written; a cut connection or a
+//! killed process leaves it for who comes next.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use dhow_archive::hash::{Hasher, Measured};
+use dhow_spec::{Algorithm, Digest};
+use rustix::fs::{Mode, OFlags};
+
+use super::names::Claim;
+use super::{Content, ContentError, Expected, INGEST, blob_path};
+use crate::db::{Durability, LeaseId};
+
+const BUFFER: usize = 256 << 10;
+
+/// A blob that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A blob being written; dropped half-way, it can be continued.
+#[derive(Debug)]
+pub struct Ingest {
+    content: Content,
+    lease: LeaseId,
+    expected: Expected,
+    file: File,
+    hasher: Hasher,
+    offset: u64,
+    _claim: Claim,
+}
+
+type Result<T> = std::result::Result<T, ContentError>;
+
+impl Ingest {
+    pub(super) fn open(
+        content: &Content,
+        lease: LeaseId,
+        expected: Expected,
+        claim: Claim,
+    ) -> Result<Self> {
+        let name = expected.id.file_name();
+        let path = || Path::new(INGEST).join(&name);
+        content.step("ingest.create", path)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let file = rustix::fs::openat(&content.shared.ingests, &name, flags, mode)
+            .map_err(|error| super::io("create", path(), error.into()))?;
+        let (content, hasher) = (content.clone(), Hasher::new(expected.id.algorithm()));
+        let (file, offset) = (File::from(file), 0);
+        let mut ingest = Self { content, lease, expected, file, hasher, offset, _claim: claim };
+        ingest.resume()?;
+        Ok(ingest)
+    }
+
+    /// Hashes what is there already.
+    fn resume(&mut self) -> Result<()> {
+        let found = self.file.metadata().map_err(|error| self.io("look at", error))?.len();
+        if found == 0 {
+            return Ok(());
+        }
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.hasher.update(&buffer[..count]);
+                    self.offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.io("read", error)),
+            }
+        }
+        // More than there can be is a beginning of nothing.
+        if self.offset > self.limit() { self.restart() } else { Ok(()) }
+    }
+
+    /// How many bytes are there: what comes next belongs here.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Begins anew, for a source that cannot begin in the middle.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.offset > 0 {
+            self.file.set_len(0).map_err(|error| self.io("empty", error))?;
+            io::Seek::rewind(&mut self.file).map_err(|error| self.io("rewind", error))?;
+            self.hasher = Hasher::new(self.expected.id.algorithm());
+            self.offset = 0;
+        }
+        Ok(())
+    }
+
+    /// Adds bytes. After an error nothing more can be done but [`Ingest::discard`] or dropping it.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let offset = self.offset + bytes.len() as u64;
+        if offset > self.limit() {
+            let error = self.too_long(offset);
+            self.content.unlink_ingest(&self.expected.id)?;
+            return Err(error);
+        }
+        self.content.step("ingest.write", || self.path())?;
+        if let Err(error) = self.file.write_all(bytes) {
+            return Err(self.failed("write", error));
+        }
+        self.hasher.update(bytes);
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Ends the blob: checks it, brings it to disk, names and records it.
+    pub fn commit(self) -> Result<Stored> {
+        let content = self.content.clone();
+        let mut stored = content.commit_all(vec![self])?;
+        Ok(stored.pop().expect("one for one"))
+    }
+
+    /// Gives back what was written.
+    pub fn discard(self) -> Result<()> {
+        self.content.unlink_ingest(&self.expected.id)
+    }
+
+    /// Checks size and hash. Bytes that are wrong are not kept: nobody could continue with them.
+    fn check(&self) -> Result<Measured> {
+        let measured = self.hasher.clone().finish();
+        let error = match (self.expected.size, self.expected.id.digest()) {
+            (Some(size), _) if measured.size != size => {
+                let (ingest, actual) = (self.expected.id.clone(), measured.size);
+                let error = ContentError::Size { ingest, expected: size, actual };
+                // What is too short can still become whole.
+                return Err(error);
+            }
+            (_, Some(expected)) if measured.digest != expected => ContentError::Corrupt {
+                expected: Box::new(expected),
+                actual: Box::new(measured.digest),
+            },
+            _ => return Ok(measured),
+        };
+        self.content.unlink_ingest(&self.expected.id)?;
+        Err(error)
+    }
+
+    fn limit(&self) -> u64 {
+        self.expected.size.unwrap_or(u64::MAX).min(self.expected.size_max)
+    }
+
+    fn too_long(&self, actual: u64) -> ContentError {
+        let ingest = self.expected.id.clone();
+        match self.expected.size {
+            Some(expected) if expected <= self.expected.size_max => {
+                ContentError::Size { ingest, expected, actual }
+            }
+            _ => ContentError::TooLarge { ingest, max: self.expected.size_max },
+        }
+    }
+
+    /// Gives everything back if the disk is full.
+    fn failed(&self, doing: &'static str, error: io::Error) -> ContentError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                match self.content.unlink_ingest(&self.expected.id) {
+                    Ok(()) => ContentError::NoSpace { ingest: self.expected.id.clone() },
+                    Err(error) => error,
+                }
+            }
+            _ => self.io(doing, error),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(INGEST).join(self.expected.id.file_name())
+    }
+
+    fn io(&self, doing: &'static str, error: io::Error) -> ContentError {
+        super::io(doing, self.path(), error)
+    }
+}
+
+impl Write for Ingest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::write(self, bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Ends many blobs with one sync of the directory and one transaction: all or none get their
+    /// records.
+    pub fn commit_all(&self, ingests: Vec<Ingest>) -> Result<Vec<Stored>> {
+        let mut stored = Vec::with_capacity(ingests.len());
+        for ingest in &ingests {
+            let Measured { digest, size } = ingest.check()?;
+            stored.push(Stored { digest, size });
+            self.step("ingest.sync", || ingest.path())?;
+            ingest.file.sync_data().map_err(|error| ingest.failed("sync", error))?;
+        }
+        let arrivals: Vec<_> =
+            stored.iter().map(|stored| self.shared.names.arrive(stored.digest)).collect();
+        let result = self.name_all(&ingests, &stored);
+        drop(arrivals);
+        if let Err(error) = result {
+            self.take_back(&stored)?;
+            return Err(error);
+        }
+        Ok(stored)
+    }
+
+    fn name_all(&self, ingests: &[Ingest], stored: &[Stored]) -> Result<()> {
+        let (Some(first), Some(one)) = (ingests.first(), stored.first()) else { return Ok(()) };
+        for (ingest, stored) in ingests.iter().zip(stored) {
+            self.name(ingest, &stored.digest)?;
+        }
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            if let Some(one) = stored.iter().find(|one| one.digest.algorithm() == algorithm) {
+                self.step("blob.sync", || blob_path(&one.digest))?;
+                let synced = self.shared.directory(algorithm).sync();
+                synced.map_err(|error| super::io("sync", super::BLOBS, error))?;
+            }
+        }
+        self.step("blob.record", || blob_path(&one.digest))?;
+        self.shared.db.record_blobs(Durability::Process, &first.lease, stored)
+    }
+
+    /// Removes files that got a name and no record, whoever gave it.
+    fn take_back(&self, stored: &[Stored]) -> Result<()> {
+        let digests = stored.iter().map(|stored| stored.digest).collect();
+        let departure = self.shared.names.leave(digests);
+        for digest in departure.digests() {
+            if !self.shared.db.has_blob(digest)? {
+                self.unlink_blob(digest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, ingest: &Ingest, digest: &Digest) -> Result<()> {
+        self.step("blob.name", || blob_path(digest))?;
+        let directory = self.shared.directory(digest.algorithm());
+        let from = ingest.expected.id.file_name();
+        rustix::fs::renameat(&self.shared.ingests, from, directory, digest.hex())
+            .map_err(|error| super::io("name", blob_path(digest), error.into()))
+    }
+}
