@@ -1,5 +1,44 @@
 //! The registry protocol (distribution-spec 1.1), client side.
 //!
-//! Invariant: bytes come from and go to a source or sink that the caller gives; nothing that a registry
-//! says is believed before its digest is right.
+//! Invariant: bytes come from and go to a source or sink that the caller gives; nothing that a
+//! registry says is believed before its digest is right.
 //! Absent on purpose: our disk layout, snapshots, configuration files and credential helpers.
+
+mod auth;
+mod blob;
+mod challenge;
+mod client;
+mod config;
+mod credentials;
+mod delete;
+mod error;
+mod exchange;
+mod http;
+mod list;
+mod login;
+mod manifest;
+mod net;
+mod observer;
+mod publish;
+mod referrers;
+mod retry;
+mod round;
+mod said;
+mod site;
+mod upload;
+mod url;
+mod verifier;
+
+pub use blob::Sink;
+pub use challenge::Challenge;
+pub use client::Client;
+pub use config::{Config, ConfigError, Identity, Insecure, Limits, Mirror, RegistryConfig};
+pub use credentials::{Credentials, Keyring};
+pub use error::{Action, Class, Error, Fault, ProtocolFault, Subject};
+pub use login::Login;
+pub use manifest::{Fetched, FetchedImage};
+pub use net::{Addresses, ConnectFault, Proxies, Resolver, SystemResolver};
+pub use observer::{Event, Observer};
+pub use said::{ApiError, RateLimit, Said};
+pub use upload::{InMemory, Pushed, Source};
+pub use verifier::{Mismatch, Verifier};
