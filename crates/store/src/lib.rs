@@ -34,3 +34,10 @@ pub use store::{
     CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, SnapshotFiles, Store,
     StoreError, StoreOptions,
 };
+pub use layer::{
+    Applied, ApplyError, ApplyFault, ApplyOptions, ChangeKind, DiffError, DiffOptions, DiffSink,
+    IdRange, LayerWriter, Owners, TreeError, Unmakeable,
+};
+pub use snapshot::{
+    Btrfs, Mounts, Overlay2, PrepareOptions, SnapshotError, Snapshotter, Upper, Vfs, View,
+};

@@ -7,6 +7,7 @@
 //! What rustix offers safely is used from rustix directly, not wrapped again.
 
 mod bpf;
+mod btrfs;
 mod fd;
 mod keyring;
 mod link;
@@ -15,11 +16,13 @@ mod namespace;
 mod net;
 mod netlink;
 mod process;
+mod quota;
 mod sched;
 mod seccomp;
 mod signal;
 
 pub use bpf::{BpfInstruction, DeviceProgram};
+pub use btrfs::{btrfs_create, btrfs_destroy, btrfs_limit, btrfs_set_readonly, btrfs_snapshot};
 pub use fd::{FdPath, close_on_exec_from, fd_path, is_inheritable, keep_at_exec};
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use link::{Link, LinkAddress, Links};
@@ -31,6 +34,7 @@ pub use process::{
     Argv, Child, Clone, Exit, Memory, clone_child, close_copy, exec_again, execve, exit_now,
     working_directory_is_reachable,
 };
+pub use quota::{limit_project, set_project};
 pub use rustix::io::Errno;
 pub use sched::{SchedAttr, ioprio_set, sched_setattr, set_mempolicy, set_personality};
 pub use seccomp::{

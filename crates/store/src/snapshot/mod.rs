@@ -1,1 +1,20 @@
-//! Snapshots: writable under a key, then read-only under the name of their chain; one file per driver.
+//! Snapshots: file systems that layers add up to, and the drivers that keep them.
+//!
+//! The contract is the text of [`contract`]; each driver is a file; all of them run one suite of tests.
+
+mod btrfs;
+mod contract;
+mod directory;
+mod error;
+mod mounts;
+mod overlay2;
+mod quota;
+mod vfs;
+mod whole;
+
+pub use btrfs::Btrfs;
+pub use contract::{PrepareOptions, Snapshotter};
+pub use error::SnapshotError;
+pub use mounts::{Mounts, Upper, View};
+pub use overlay2::Overlay2;
+pub use vfs::Vfs;
