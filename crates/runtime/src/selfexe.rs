@@ -3,18 +3,18 @@
 //! A container's program may be `/proc/self/exe`, by name or as the interpreter of a script: then the
 //! kernel executes this very file inside, and whoever has a descriptor of `/proc/<pid>/exe` there can
 //! open it for writing once nobody runs it any more (CVE-2019-5736). So before a container's program can
-//! be executed this process is one whose file nobody can write through: it executes itself again from a
-//! mount that is read-only, is attached nowhere and so can never be made writable, or, where this user may
-//! make none, from a sealed copy in memory.
+//! be executed this process goes on by a mount of its file that is read-only, is attached nowhere and so can
+//! never be made writable: without a new start where the kernel allows it, else by executing itself again, and
+//! from a sealed copy in memory where this user may make no mount.
 //!
-//! Invariant: the second execution finds itself protected; arguments, environment, descriptors and pid are
+//! Invariant: a second execution finds itself protected; arguments, environment, descriptors and pid are
 //! those of the first.
 //! Absent on purpose: protection from a container that may make and change mounts of the host, which needs
 //! no trick like this.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use dhow_sys::{Argv, Errno, MountAttr, fd_path, mount_setattr};
@@ -30,19 +30,32 @@ use crate::init::READ_ONLY;
 const OWN: &CStr = c"/proc/self/exe";
 const DOING: &str = "protect the program's own file";
 
-/// Makes sure that no container can write the program's own file, if need be by executing it again.
+/// Makes sure that no container can write the program's own file, if need be by executing it again (then this does not return).
 /// To be called before anything is opened or begun.
 pub(crate) fn protect() -> Result<(), Error> {
     if is_protected().map_err(Error::call(DOING))? {
         return Ok(());
     }
+    let view = read_only_view();
+    if let Ok(view) = &view
+        && exchange(view.as_fd()).is_ok()
+    {
+        return Ok(());
+    }
     let arguments = std::env::args_os().map(|word| CString::new(word.into_vec()));
     let argv = Argv::new(arguments.map(Result::unwrap_or_default).collect());
-    if let Ok(view) = read_only_view() {
+    if let Ok(view) = view {
         dhow_sys::exec_again(view.as_fd(), &argv);
     }
     let copy = sealed_copy().map_err(Error::call(DOING))?;
     Err(Error::call(DOING)(dhow_sys::exec_again(copy.as_fd(), &argv)))
+}
+
+/// Goes on running by the other way to the same file.
+fn exchange(view: BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = fd_path(view);
+    let file = rustix::fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    dhow_sys::adopt_program(file.as_fd())
 }
 
 fn is_protected() -> Result<bool, Errno> {

@@ -29,15 +29,15 @@ pub use image::{
     HistoryStep, Image, ImageManifest, ImageName, Images, ManifestKind, Place, Selected,
     StoreImageError, chain_ids,
 };
-pub use steps::Steps;
-pub use store::{
-    CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, SnapshotFiles, Store,
-    StoreError, StoreOptions,
-};
 pub use layer::{
     Applied, ApplyError, ApplyFault, ApplyOptions, ChangeKind, DiffError, DiffOptions, DiffSink,
     IdRange, LayerWriter, Owners, TreeError, Unmakeable,
 };
 pub use snapshot::{
     Btrfs, Mounts, Overlay2, PrepareOptions, SnapshotError, Snapshotter, Upper, Vfs, View,
+};
+pub use steps::Steps;
+pub use store::{
+    CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, SnapshotFiles, Store,
+    StoreError, StoreOptions,
 };

@@ -16,6 +16,7 @@ mod namespace;
 mod net;
 mod netlink;
 mod process;
+mod program;
 mod quota;
 mod sched;
 mod seccomp;
@@ -34,6 +35,7 @@ pub use process::{
     Argv, Child, Clone, Exit, Memory, clone_child, close_copy, exec_again, execve, exit_now,
     working_directory_is_reachable,
 };
+pub use program::adopt_program;
 pub use quota::{limit_project, set_project};
 pub use rustix::io::Errno;
 pub use sched::{SchedAttr, ioprio_set, sched_setattr, set_mempolicy, set_personality};

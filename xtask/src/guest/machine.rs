@@ -59,7 +59,8 @@ impl Machine {
         })?;
         let mut command = Command::new(qemu);
         // With 16-byte compare-and-exchange some guests panic under emulation.
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-machine", "q35"]);
+        // With a thread for each CPU one executes what another is patching (static keys), and the kernel dies.
+        command.args(["-accel", "tcg,thread=single", "-cpu", "max,-cx16", "-machine", "q35"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.args(["-m", &self.memory_mb.to_string(), "-smp", &self.cpus.to_string()]);
         command.args(["-serial", &format!("file:{}", console.display())]);
