@@ -142,9 +142,9 @@ impl fmt::Display for StoreImageError {
                 write!(f, "image {image}: more than {max} {what}")
             }
             Self::NoPlatform { image, wanted, offered } => {
-                write!(f, "image {image} has nothing for {wanted}, only for ")?;
+                write!(f, "image {image} has nothing for {wanted}")?;
                 for (index, platform) in offered.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { ", " };
+                    let separator = if index == 0 { ", only for " } else { ", " };
                     write!(f, "{separator}{platform}")?;
                 }
                 Ok(())

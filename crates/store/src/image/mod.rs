@@ -209,12 +209,16 @@ impl Images {
         let matcher = PlatformMatcher::compatible(platform);
         let target = image.target.digest;
         let mut offered = Vec::new();
+        let mut other = None;
         let mut best: Option<(usize, walk::WalkedManifest)> = None;
         for found in walk(&self.content, &image.target)?.manifests {
             if found.descriptor.is_attestation() {
                 continue;
             }
-            let Some(its) = platform_of(&found) else { continue };
+            let Some(its) = platform_of(&found) else {
+                other = found.manifest.filter(|manifest| !manifest.is_image()).or(other);
+                continue;
+            };
             let rank = matcher.rank(&its);
             offered.push(its);
             if let Some(rank) = rank
@@ -224,6 +228,10 @@ impl Images {
             }
         }
         let Some((_, found)) = best else {
+            if let (Some(manifest), true) = (other, offered.is_empty()) {
+                let media_type = manifest.config.media_type;
+                return Err(StoreImageError::NotAnImage { digest: target, media_type });
+            }
             let wanted = Box::new(platform.clone());
             return Err(StoreImageError::NoPlatform { image: target, wanted, offered });
         };
