@@ -110,12 +110,14 @@ impl Db {
 
     /// Forgets a blob whose file is gone or wrong.
     pub(crate) fn forget_blob(&self, digest: &Digest) -> Result<(), DbError> {
-        let (db, digest) = (self.clone(), digest.to_string());
-        self.write(Durability::Power, move |connection| {
-            connection
-                .execute("DELETE FROM blobs WHERE digest = ?1", [digest])
-                .map(|_| ())
-                .map_err(|error| db.error(error))
+        self.make_room(|| {
+            let (db, digest) = (self.clone(), digest.to_string());
+            self.write(Durability::Power, move |connection| {
+                connection
+                    .execute("DELETE FROM blobs WHERE digest = ?1", [digest])
+                    .map(|_| ())
+                    .map_err(|error| db.error(error))
+            })
         })
     }
 }

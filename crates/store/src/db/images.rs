@@ -73,16 +73,17 @@ impl Db {
     /// Forgets names; the target stays as an image without a name if `keep` is set and nothing
     /// else names it. Gives how many names there were.
     pub(crate) fn remove_names(&self, names: &[ImageName], keep: bool) -> Result<usize, DbError> {
-        let (db, names) = (self.clone(), names.to_vec());
-        self.write(Durability::Process, move |connection| {
-            let now = db.clock().now_ms();
-            let mut removed = 0;
-            for name in &names {
-                removed += usize::from(
-                    remove_name(connection, name, keep, now).map_err(|error| db.error(error))?,
-                );
-            }
-            Ok(removed)
+        self.make_room(|| {
+            let (db, names) = (self.clone(), names.to_vec());
+            self.write(Durability::Process, move |connection| {
+                let now = db.clock().now_ms();
+                let mut removed = 0;
+                for name in &names {
+                    let known = remove_name(connection, name, keep, now);
+                    removed += usize::from(known.map_err(|error| db.error(error))?);
+                }
+                Ok(removed)
+            })
         })
     }
 

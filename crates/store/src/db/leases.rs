@@ -56,12 +56,14 @@ impl Db {
 
     /// Ends a lease; one that is not there has ended.
     pub fn end_lease(&self, id: &LeaseId) -> Result<(), DbError> {
-        let (db, id) = (self.clone(), id.clone());
-        self.write(Durability::Process, move |connection| {
-            connection
-                .execute("DELETE FROM leases WHERE id = ?1", [&id.0])
-                .map(|_| ())
-                .map_err(|error| db.error(error))
+        self.make_room(|| {
+            let (db, id) = (self.clone(), id.clone());
+            self.write(Durability::Process, move |connection| {
+                connection
+                    .execute("DELETE FROM leases WHERE id = ?1", [&id.0])
+                    .map(|_| ())
+                    .map_err(|error| db.error(error))
+            })
         })
     }
 

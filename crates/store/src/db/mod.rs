@@ -10,6 +10,7 @@ mod blobs;
 mod error;
 mod images;
 mod leases;
+mod reserve;
 mod schema;
 mod snapshots;
 mod sweep;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::clock::Clock;
+use reserve::Reserve;
 use writer::Writer;
 
 pub use error::DbError;
@@ -51,8 +53,10 @@ pub struct Db {
 struct Shared {
     path: PathBuf,
     clock: Clock,
-    writer: Writer,
+    reserve: Reserve,
+    /// Closed before the writer: the last connection folds the log into the file.
     readers: Mutex<Vec<Connection>>,
+    writer: Writer,
 }
 
 impl Db {
@@ -65,9 +69,11 @@ impl Db {
         prepare(&connection, path)?;
         schema::migrate(&mut connection, path, found)?;
         let writer = Writer::start(connection, path.to_owned())?;
-        let path = path.to_owned();
-        let shared = Shared { path, clock, writer, readers: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared) })
+        let (path, reserve) = (path.to_owned(), Reserve::beside(path));
+        let shared = Shared { path, clock, reserve, readers: Mutex::default(), writer };
+        let db = Self { shared: Arc::new(shared) };
+        db.fill_reserve();
+        Ok(db)
     }
 
     /// The snapshots of one driver.
@@ -119,6 +125,19 @@ impl Db {
         self.shared.writer.write(durability, work)
     }
 
+    /// Runs what makes room; on a full disk, a second time with the reserve.
+    fn make_room<T, E: NoSpace>(&self, attempt: impl Fn() -> Result<T, E>) -> Result<T, E> {
+        match attempt() {
+            Err(error) if error.is_no_space() && self.shared.reserve.spend() => attempt(),
+            result => result,
+        }
+    }
+
+    /// Sets room aside again, after some was made.
+    pub(crate) fn fill_reserve(&self) {
+        self.shared.reserve.fill();
+    }
+
     /// Runs `work` on a connection that sees one state of everything.
     fn read<T, E: From<DbError>>(
         &self,
@@ -149,6 +168,23 @@ impl Db {
 
     fn error(&self, error: rusqlite::Error) -> DbError {
         DbError::sql(&self.shared.path, error)
+    }
+}
+
+/// An error that may be for want of disk.
+trait NoSpace {
+    fn is_no_space(&self) -> bool;
+}
+
+impl NoSpace for DbError {
+    fn is_no_space(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Lost { .. })
+    }
+}
+
+impl NoSpace for SnapshotRecordError {
+    fn is_no_space(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_no_space())
     }
 }
 

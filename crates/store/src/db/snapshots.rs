@@ -223,30 +223,32 @@ impl SnapshotRecords {
 
     /// Forgets an active snapshot; its directory is the caller's to remove.
     pub fn remove_active(&self, key: &SnapshotKey) -> Result<SnapshotRecord> {
-        let (db, driver) = (self.db.clone(), self.driver.clone());
-        let key = key.clone();
-        self.db.write(Durability::Process, move |connection| {
-            let at = At { connection, db: &db, driver: &driver };
-            let record = at.active(&key)?;
-            at.delete(record.number)?;
-            Ok(record)
+        self.db.make_room(|| {
+            let (db, driver, key) = (self.db.clone(), self.driver.clone(), key.clone());
+            self.db.write(Durability::Process, move |connection| {
+                let at = At { connection, db: &db, driver: &driver };
+                let record = at.active(&key)?;
+                at.delete(record.number)?;
+                Ok(record)
+            })
         })
     }
 
     /// Forgets a committed snapshot that nothing stands on; its directory is the caller's to
     /// remove. Survives a power cut: a record must not outlive its bytes.
     pub fn remove_committed(&self, name: &ChainId) -> Result<SnapshotRecord> {
-        let (db, driver) = (self.db.clone(), self.driver.clone());
-        let name = *name;
-        self.db.write(Durability::Power, move |connection| {
-            let at = At { connection, db: &db, driver: &driver };
-            let record = at.committed(&name)?;
-            let children = at.count_children(record.number)?;
-            if children > 0 {
-                return Err(SnapshotRecordError::HasChildren { name, children });
-            }
-            at.delete(record.number)?;
-            Ok(record)
+        self.db.make_room(|| {
+            let (db, driver, name) = (self.db.clone(), self.driver.clone(), *name);
+            self.db.write(Durability::Power, move |connection| {
+                let at = At { connection, db: &db, driver: &driver };
+                let record = at.committed(&name)?;
+                let children = at.count_children(record.number)?;
+                if children > 0 {
+                    return Err(SnapshotRecordError::HasChildren { name, children });
+                }
+                at.delete(record.number)?;
+                Ok(record)
+            })
         })
     }
 

@@ -42,9 +42,11 @@ pub(crate) struct Forgotten {
 impl Db {
     /// Forgets what nothing keeps. Survives a power cut, for files are removed next.
     pub(crate) fn sweep(&self, names: &Arc<Names>) -> Result<Forgotten, DbError> {
-        let (db, names) = (self.clone(), names.clone());
-        self.write(Durability::Power, move |connection| {
-            sweep(connection, &names, db.clock().now_ms()).map_err(|error| db.error(error))
+        self.make_room(|| {
+            let (db, names) = (self.clone(), names.clone());
+            self.write(Durability::Power, move |connection| {
+                sweep(connection, &names, db.clock().now_ms()).map_err(|error| db.error(error))
+            })
         })
     }
 

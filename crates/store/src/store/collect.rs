@@ -63,6 +63,7 @@ impl Store {
             gone.unwrap_or_else(|error| keep_first(self.snapshot_io(*files, "remove", error)));
         }
         self.discard_ingests(options, &mut collected).unwrap_or_else(keep_first);
+        self.db.fill_reserve();
         first.map_or(Ok(collected), Err)
     }
 

@@ -1,7 +1,7 @@
 //! The data root: a directory with one owner and a known layout.
 //!
 //! `<root>/lock` is locked by the process that has the store and holds its number;
-//! `<root>/layout` holds the version of what lies beside it: this file's 1 is `dhow.db`,
+//! `<root>/layout` holds the version of what lies beside it: this file's 1 is `dhow.db`, `reserve`,
 //! `blobs/<algorithm>/<hex>`, `ingest/` and `snapshots/<driver>/<number>`.
 //!
 //! Invariant: nothing is written below a root that somebody else owns, or that a newer program
