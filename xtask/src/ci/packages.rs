@@ -18,6 +18,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("strace", "strace"), // the budgets of system calls
     ("time", "time"),     // and memory
     ("unshare", "util-linux"),
+    ("mkfs.btrfs", "btrfs-progs"), // a storage driver
 ];
 
 /// Parts of the toolchain that a minimal one lacks.

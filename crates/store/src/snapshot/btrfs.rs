@@ -19,7 +19,7 @@ use super::contract::{PrepareOptions, Snapshotter};
 use super::directory::{Directory, subdirectory};
 use super::error::SnapshotError;
 use super::mounts::{Mounts, View};
-use super::whole::{ACTIVE, BARE, STAMP, TREE, Whole};
+use super::whole::{ACTIVE, BARE, TREE, Whole};
 use crate::db::{SnapshotNumber, SnapshotUsage};
 use crate::layer::{
     Applied, ApplyOptions, ChangeKind, DiffError, DiffOptions, DiffSink, Form, Listing, Trail,
@@ -96,7 +96,7 @@ impl Btrfs {
             if let Some(size) = options.size_bytes_max {
                 limit(whole, size)?;
             }
-            whole.mark(STAMP)?;
+            whole.mark_stamp()?;
             whole.mark(ACTIVE)
         })
     }

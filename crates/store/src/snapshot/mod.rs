@@ -3,6 +3,8 @@
 //! The contract is the text of [`contract`]; each driver is a file; all of them run one suite of tests.
 
 mod btrfs;
+#[cfg(test)]
+mod conformance;
 mod contract;
 mod directory;
 mod error;

@@ -14,7 +14,7 @@ use super::directory::{Directory, subdirectory};
 use super::error::SnapshotError;
 use super::mounts::{Mounts, View};
 use super::quota;
-use super::whole::{ACTIVE, BARE, STAMP, TREE, Whole};
+use super::whole::{ACTIVE, BARE, TREE, Whole};
 use crate::db::{SnapshotNumber, SnapshotUsage};
 use crate::layer::{
     self, Applied, ApplyOptions, DiffOptions, DiffSink, Form, How, open_dir, remove_tree,
@@ -73,7 +73,7 @@ impl Vfs {
             Some(parent) => self.copy(whole, *parent)?,
             None => whole.mark(BARE)?,
         }
-        whole.mark(STAMP)?;
+        whole.mark_stamp()?;
         whole.mark(ACTIVE)
     }
 
@@ -87,6 +87,8 @@ impl Vfs {
                 if !has_layer {
                     return Err(SnapshotError::ParentsDiffer { number: whole.number });
                 }
+                // The layer was there before the tree: times of inodes tell nothing.
+                whole.unmark_stamp()?;
                 self.copy(whole, *parent)
             }
             _ => Ok(()),

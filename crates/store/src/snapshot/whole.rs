@@ -18,8 +18,9 @@
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec};
 use rustix::io::Errno;
 
 use super::directory::subdirectory;
@@ -32,8 +33,11 @@ use crate::layer::{
 pub(super) const TREE: &str = "fs";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const BARE: &str = "bare";
-pub(super) const STAMP: &str = "stamp";
+const STAMP: &str = "stamp";
 const LAYER: &str = "layer";
+/// Half of the shortest tick; no clock needs more of them for its next one.
+const TICK: Duration = Duration::from_millis(1);
+const TICKS_MAX: usize = 100;
 
 /// One snapshot of such a driver.
 pub(super) struct Whole<'a> {
@@ -130,6 +134,30 @@ impl Whole<'_> {
         let new = View::new(vec![self.tree()?], Form::Plain);
         layer::diff(&old, &new, self.stamp()?, options, sink)
             .map_err(|error| SnapshotError::Diff { number: self.number, error: Box::new(error) })
+    }
+
+    /// Notes that the tree is a copy of the parent's now, at a moment after all that is in it: what the
+    /// kernel says of an inode's last change is only as exact as its tick.
+    pub(super) fn mark_stamp(&self) -> Result<(), SnapshotError> {
+        let io = || SnapshotError::io("make a stamp in", self.path);
+        let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
+        let tree = changed(&rustix::fs::fstat(self.tree()?).map_err(io())?);
+        for _ in 0..TICKS_MAX {
+            self.mark(STAMP)?;
+            let stat = rustix::fs::statat(&self.dir, STAMP, AtFlags::SYMLINK_NOFOLLOW);
+            if changed(&stat.map_err(io())?) > tree {
+                return Ok(());
+            }
+            self.unmark(STAMP)?;
+            std::thread::sleep(TICK);
+        }
+        // A clock that stands still: everything is compared.
+        Ok(())
+    }
+
+    /// Forgets the stamp.
+    pub(super) fn unmark_stamp(&self) -> Result<(), SnapshotError> {
+        self.unmark(STAMP)
     }
 
     /// When the tree was a copy of the parent's.

@@ -53,8 +53,7 @@ impl Differ<'_> {
         if self.is_untouched(stat) {
             return Ok(true);
         }
-        // A file with several names changes with all of them, so that they stay one file.
-        if stat.st_nlink > 1 {
+        if stat.st_nlink > 1 && !self.shares_alike(stat, &before) {
             return Ok(false);
         }
         let (target, before) =
@@ -75,6 +74,18 @@ impl Differ<'_> {
             }
             _ => Ok(true),
         }
+    }
+
+    /// A file with several names changes with all of them, so that they stay one file. A copy of which it
+    /// is not known what has happened since is the same if it is one file where the old one was.
+    fn shares_alike(&self, stat: &Stat, before: &Stat) -> bool {
+        if self.new.form() != Form::Plain || self.unchanged_before.is_some() {
+            return false;
+        }
+        let old = (before.st_dev, before.st_ino);
+        let mut twins = self.twins.borrow_mut();
+        let twin = *twins.entry((stat.st_dev, stat.st_ino)).or_insert(old);
+        twin == old && stat.st_nlink == before.st_nlink
     }
 
     /// The kernel sets the time of an inode's change itself; only a clock that goes back can deceive.

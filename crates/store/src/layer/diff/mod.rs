@@ -12,6 +12,7 @@ mod body;
 mod compare;
 mod sink;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Read;
 
@@ -51,6 +52,7 @@ pub(crate) fn diff(
         frames: Vec::new(),
         path: Vec::new(),
         links: HashMap::new(),
+        twins: RefCell::default(),
     };
     differ.root(&new_root, old_root.as_ref())?;
     while differ.step()? {}
@@ -71,6 +73,8 @@ struct Differ<'a> {
     path: Vec<u8>,
     /// The first name of files that have several.
     links: HashMap<FileId, LayerPath>,
+    /// Which file of the old tree such a one was.
+    twins: RefCell<HashMap<FileId, FileId>>,
 }
 
 /// A directory that we are in.
@@ -91,7 +95,7 @@ struct Pair {
 }
 
 impl Differ<'_> {
-    /// The root is told only if it is otherwise or on the way to something.
+    /// The root is told only if it is otherwise by itself: every layer has one anyway.
     fn root(&mut self, new: &Dir, old: Option<&Dir>) -> Result<(), DiffError> {
         let stat = self.ok(b"", rustix::fs::fstat(new.top()))?;
         let metadata = self.metadata(b"", &stat, Target::Open(new.top()))?;
@@ -100,8 +104,10 @@ impl Differ<'_> {
             Some(old) => self.directory_differs(b"", new, &stat, old)?,
             None => true,
         };
-        self.open(new, old, Some(change))?;
-        if differs { self.tell_way() } else { Ok(()) }
+        if differs {
+            self.tell(ChangeKind::Modified, change, None)?;
+        }
+        self.open(new, old, None)
     }
 
     /// Takes the next name; false if there is none.
