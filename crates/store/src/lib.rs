@@ -12,6 +12,7 @@ mod layer;
 mod snapshot;
 mod steps;
 mod store;
+mod tarball;
 #[cfg(test)]
 mod testing;
 
@@ -41,3 +42,4 @@ pub use store::{
     CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, SnapshotFiles, Store,
     StoreError, StoreOptions,
 };
+pub use tarball::{EntryFault, LoadError, LoadLimits, Loaded, SaveError, SaveItem};

@@ -95,7 +95,7 @@ fn a_locked_database_is_waited_for_and_named() {
 }
 
 /// Runs in a mount namespace of the thread's own; says so if that is not allowed.
-fn alone(work: impl FnOnce() + Send) {
+fn alone(test: &str, work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let ran = scope.spawn(move || {
             if let Err(error) = dhow_sys::unshare(dhow_sys::Namespaces::MOUNT) {
@@ -107,7 +107,7 @@ fn alone(work: impl FnOnce() + Send) {
             None
         });
         match ran.join() {
-            Ok(Some(error)) => skip(&error.to_string()),
+            Ok(Some(error)) => skip(test, &error.to_string()),
             Ok(None) => {}
             Err(panic) => std::panic::resume_unwind(panic),
         }
@@ -115,13 +115,13 @@ fn alone(work: impl FnOnce() + Send) {
 }
 
 #[expect(clippy::print_stderr, reason = "a skip is said")]
-fn skip(reason: &str) {
-    eprintln!("skipped: no mount namespace here: {reason}");
+fn skip(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: needs root: {reason}");
 }
 
 #[test]
 fn a_read_only_root_is_named() {
-    alone(|| {
+    alone("a_read_only_root_is_named", || {
         let scratch = Scratch::new();
         made(scratch.path());
         let path = scratch.path();
@@ -138,13 +138,12 @@ fn a_read_only_root_is_named() {
     });
 }
 
-/// A root on a disk of so many KiB.
-fn on_small_disk(size_kib: u32, work: impl FnOnce(&Store, &Path) + Send) {
-    alone(move || {
+/// A root on a disk of 4 MiB.
+fn on_small_disk(test: &str, work: impl FnOnce(&Store, &Path) + Send) {
+    alone(test, move || {
         let scratch = Scratch::new();
         let path = scratch.path();
-        let options = std::ffi::CString::new(format!("size={size_kib}k")).expect("options");
-        rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), options.as_c_str())
+        rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"size=4m")
             .expect("a tmpfs");
         let store = open(path);
         work(&store, path);
@@ -160,7 +159,7 @@ fn free(path: &Path) -> u64 {
 
 #[test]
 fn a_full_disk_gets_everything_back() {
-    on_small_disk(4096, |store, path| {
+    on_small_disk("a_full_disk_gets_everything_back", |store, path| {
         let id = lease(store, "pull");
         let small = store.content().put(&id, b"small", "a test").expect("a blob");
         let before = free(path);
@@ -198,7 +197,7 @@ fn fill(store: &Store, lease: &LeaseId, expected: Expected) -> ContentError {
 /// Until the database itself does not fit any more.
 #[test]
 fn a_full_disk_takes_no_record_back() {
-    on_small_disk(4096, |store, path| {
+    on_small_disk("a_full_disk_takes_no_record_back", |store, path| {
         let id = lease(store, "pull");
         let mut kept = Vec::new();
         let error = loop {

@@ -25,7 +25,7 @@ pub use chain::chain_ids;
 pub use error::{Place, StoreImageError};
 pub use history::HistoryStep;
 pub use name::ImageName;
-pub(crate) use walk::{Walked, walk};
+pub(crate) use walk::{Walked, WalkedManifest, walk};
 
 /// The store's images; cloned freely.
 #[derive(Debug, Clone)]
