@@ -248,8 +248,6 @@ impl<S: Source> Upload<'_, S> {
                 self.in_pieces = true;
                 Next::Anew
             }
-            // It stopped elsewhere than we think.
-            Fault::Refused { status: 416, .. } => Next::Resume,
             // The session is gone; the first thing that a registry forgets after a crash.
             Fault::NotFound { .. } => Next::Anew,
             Fault::Unsupported { .. } | Fault::Refused { .. }
@@ -279,6 +277,11 @@ impl<S: Source> Upload<'_, S> {
             let piece = self.offset..size.min(self.offset.saturating_add(most));
             let end = piece.end;
             let answer = self.send(Method::PATCH, session.url.clone(), piece).await?;
+            // It stopped elsewhere than we think; where, it can be asked.
+            if answer.status == StatusCode::RANGE_NOT_SATISFIABLE {
+                let why = "the upload stopped elsewhere".to_owned();
+                return Err(Fault::Interrupted { host: answer.host(), why });
+            }
             if !answer.status.is_success() {
                 return Err(answer.into_fault().await);
             }

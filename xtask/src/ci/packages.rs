@@ -18,7 +18,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("strace", "strace"), // the budgets of system calls
     ("time", "time"),     // and memory
     ("unshare", "util-linux"),
-    ("mkfs.btrfs", "btrfs-progs"), // a storage driver
+    ("mkfs.btrfs", "btrfs-progs"),          // a storage driver
+    ("docker-registry", "docker-registry"), // a registry that others wrote
 ];
 
 /// Parts of the toolchain that a minimal one lacks.

@@ -86,9 +86,10 @@ impl fmt::Display for ConnectFault {
                 write!(f, "dial tcp {address}: connect: {}", plain(source))
             }
             Self::TimedOut { after } => write!(f, "i/o timeout after {} s", after.as_secs_f64()),
-            Self::Tls(rustls::Error::InvalidCertificate(Bad::UnknownIssuer)) => {
-                f.write_str("x509: certificate signed by unknown authority")
-            }
+            // A bad signature is that of another authority by the same name.
+            Self::Tls(rustls::Error::InvalidCertificate(
+                Bad::UnknownIssuer | Bad::BadSignature,
+            )) => f.write_str("x509: certificate signed by unknown authority"),
             Self::Tls(rustls::Error::InvalidCertificate(
                 Bad::Expired
                 | Bad::ExpiredContext { .. }
