@@ -39,7 +39,7 @@ pub use snapshot::{
 };
 pub use steps::Steps;
 pub use store::{
-    CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, SnapshotFiles, Store,
-    StoreError, StoreOptions,
+    CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, Store, StoreError,
+    StoreOptions,
 };
 pub use tarball::{EntryFault, LoadError, LoadLimits, Loaded, SaveError, SaveItem};

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{
-    Directories, Hands, Piece, Scratch, add, collect, files, index, lease, name, open, put,
+    Hands, Piece, Scratch, Unpacked, add, collect, files, index, lease, name, open, put,
     put_single, single, try_open,
 };
 use dhow_store::{
-    CollectOptions, Collected, Finding, Labels, LeaseId, SnapshotKey, SnapshotUsage, Steps, Store,
-    chain_ids,
+    CollectOptions, Collected, Finding, Labels, LeaseId, SnapshotKey, SnapshotUsage,
+    Snapshotter as _, Steps, Store, chain_ids,
 };
 
-fn collect_all(store: &Store, directories: &Directories) -> Collected {
+fn collect_all(store: &Store, driver: &Unpacked) -> Collected {
     let options = CollectOptions { ingest_age_ms_max: i64::MIN };
-    store.collect(options, &[directories]).expect("a collection")
+    store.collect(options, &[&driver.0]).expect("a collection")
 }
 
 #[test]
@@ -66,15 +66,15 @@ fn leases_keep_until_they_end() {
 fn snapshots_stay_with_images_and_with_what_stands_on_them() {
     let scratch = Scratch::new();
     let store = open(scratch.path());
-    let directories = Directories::of(&store);
+    let driver = Unpacked::of(&store);
     let (one, two) = (single("amd64", &["base", "one"]), single("amd64", &["base", "two"]));
     for (text, image) in [("one", &one), ("two", &two)] {
         add(&store, text, image);
         let id = lease(&store, "unpack");
-        directories.unpack(&store, &id, image);
+        driver.unpack(&store, &id, image);
         store.end_lease(&id).expect("the end");
     }
-    assert_eq!(collect_all(&store, &directories).snapshots, 0);
+    assert_eq!(collect_all(&store, &driver).snapshots, 0);
     assert_eq!(store.usage().expect("numbers").snapshots, 3);
 
     // A container stands on the first image.
@@ -82,18 +82,18 @@ fn snapshots_stay_with_images_and_with_what_stands_on_them() {
     let key = SnapshotKey::parse("container").expect("a key");
     let top = *chain_ids(&one.diff_ids).last().expect("a top");
     let made = records.create(&key, Some(&top), &Labels::new(), None).expect("it");
-    std::fs::create_dir(directories.path(made.number)).expect("its directory");
+    driver.prepare(made.number);
     for text in ["one", "two"] {
         store.images().remove_name(&common::reference(text), false).expect("it");
     }
-    let collected = collect_all(&store, &directories);
+    let collected = collect_all(&store, &driver);
     assert_eq!((collected.blobs, collected.snapshots), (7, 1), "two's top alone");
     assert_eq!(records.ancestors(made.number).expect("a chain").len(), 2);
 
     // Removed, the container leaves nothing.
     records.remove_active(&key).expect("it");
-    std::fs::remove_dir(directories.path(made.number)).expect("its directory");
-    assert_eq!(collect_all(&store, &directories).snapshots, 2);
+    driver.0.remove(made.number).expect("its directory");
+    assert_eq!(collect_all(&store, &driver).snapshots, 2);
     assert_eq!(files(scratch.path()), [] as [&str; 0]);
 }
 
@@ -101,15 +101,15 @@ fn snapshots_stay_with_images_and_with_what_stands_on_them() {
 fn what_was_being_unpacked_ends_with_its_lease() {
     let scratch = Scratch::new();
     let store = open(scratch.path());
-    let directories = Directories::of(&store);
+    let driver = Unpacked::of(&store);
     let id = lease(&store, "unpack");
     let key = SnapshotKey::parse("unpack").expect("a key");
     let records = store.db().snapshots("vfs");
     let made = records.create(&key, None, &Labels::new(), Some(id.as_str())).expect("it");
-    std::fs::create_dir(directories.path(made.number)).expect("its directory");
-    assert_eq!(collect_all(&store, &directories).snapshots, 0);
+    driver.prepare(made.number);
+    assert_eq!(collect_all(&store, &driver).snapshots, 0);
     store.end_lease(&id).expect("the end");
-    assert_eq!(collect_all(&store, &directories).snapshots, 1);
+    assert_eq!(collect_all(&store, &driver).snapshots, 1);
     assert_eq!(files(scratch.path()), [] as [&str; 0]);
 }
 
@@ -143,7 +143,7 @@ fn ingests_go_by_age() {
 fn collection_runs_beside_pulls() {
     let scratch = Scratch::new();
     let store = open(scratch.path());
-    let directories = Directories::of(&store);
+    let driver = Unpacked::of(&store);
     let images: Vec<_> =
         ["one", "two", "three"].map(|text| single("amd64", &["base", "more", text])).to_vec();
     let unpacking = Mutex::new(());
@@ -152,23 +152,22 @@ fn collection_runs_beside_pulls() {
         let collector = scope.spawn(|| {
             let mut collected = 0;
             while !done.load(Ordering::Relaxed) {
-                collected += collect_all(&store, &directories).blobs;
+                collected += collect_all(&store, &driver).blobs;
             }
             collected
         });
         let pullers: Vec<_> = (0..3)
             .map(|puller| {
-                let (store, images, directories) = (&store, &images, &directories);
+                let (store, images, driver) = (&store, &images, &driver);
                 let unpacking = &unpacking;
                 scope.spawn(move || {
                     for round in 0..40 {
                         let image = &images[(puller + round) % images.len()];
                         let text = format!("app{puller}");
                         pull(store, &text, image);
-                        // Directories are the test's; two must not make the same.
                         let guard = unpacking.lock().expect("no panic");
                         let id = lease(store, &text);
-                        directories.unpack(store, &id, image);
+                        driver.unpack(store, &id, image);
                         drop(guard);
                         let found = store.images().find(&text).expect("what was just pulled");
                         for manifest in store.images().manifests(&found).expect("a list") {
@@ -191,8 +190,8 @@ fn collection_runs_beside_pulls() {
         }
         assert!(collector.join().expect("the collector") > 0);
     });
-    collect_all(&store, &directories);
-    assert_eq!(store.check(false, &[&directories]).expect("a report").findings, []);
+    collect_all(&store, &driver);
+    assert_eq!(store.check(false, &[&driver.0]).expect("a report").findings, []);
     assert_eq!(files(scratch.path()), [] as [&str; 0]);
 }
 
@@ -214,15 +213,15 @@ fn pull(store: &Store, text: &str, image: &common::Single) {
 fn check_finds_and_repairs() {
     let scratch = Scratch::new();
     let store = open(scratch.path());
-    let directories = Directories::of(&store);
+    let driver = Unpacked::of(&store);
     let one = single("amd64", &["a", "b", "c"]);
     let top = index(&[&one]);
     let id = lease(&store, "pull");
     put_single(&store, &id, &one);
     put(&store, &id, &top).expect("an index");
     store.images().put(&name("app"), &top.descriptor).expect("an image");
-    directories.unpack(&store, &id, &one);
-    let check = |repair| store.check(repair, &[&directories]).expect("a report").findings;
+    driver.unpack(&store, &id, &one);
+    let check = |repair| store.check(repair, &[&driver.0]).expect("a report").findings;
     assert_eq!(check(true), []);
 
     let path = |piece: &Piece| scratch.path().join("blobs/sha256").join(piece.digest().hex());
@@ -234,9 +233,8 @@ fn check_finds_and_repairs() {
     let chain = chain_ids(&one.diff_ids);
     let records = store.db().snapshots("vfs");
     let missing = records.committed(&chain[2]).expect("it").number;
-    std::fs::remove_dir(directories.path(missing)).expect("a directory");
-    std::fs::create_dir(directories.path(dhow_store::SnapshotNumber::parse("99").expect("one")))
-        .expect("a directory");
+    driver.0.remove(missing).expect("its directory");
+    driver.prepare(dhow_store::SnapshotNumber::parse("99").expect("one"));
 
     let mut expected = [
         Finding::BlobMissing { digest: one.layers[0].digest() },
@@ -272,7 +270,7 @@ fn check_finds_and_repairs() {
     let manifests = store.images().manifests(&image).expect("a list");
     assert_eq!(manifests[0].missing, [one.layers[0].digest(), one.layers[1].digest()]);
     put_single(&store, &id, &one);
-    directories.unpack(&store, &id, &one);
+    driver.unpack(&store, &id, &one);
     let manifests = store.images().manifests(&image).expect("a list");
     assert_eq!(manifests[0].missing, []);
     assert_eq!(records.list().expect("a list").len(), 3, "{:?}", SnapshotUsage::default());

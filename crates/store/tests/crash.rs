@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Directories, Scratch, Single, files, lease, name, put_single, reference, single};
+use common::{Scratch, Single, Unpacked, files, lease, name, put_single, reference, single};
 use dhow_store::{Clock, CollectOptions, Steps, Store};
 
 const CHILD: &str = "DHOW_STORE_CRASH";
 
 /// What a life of a store is made of; `tell` hears of each operation before and after.
 fn live(store: &Store, tell: &dyn Fn(&str)) {
-    let directories = Directories::of(store);
+    let driver = Unpacked::of(store);
     let images = images();
     let said = |what: &str, work: &dyn Fn()| {
         tell(&format!("> {what}"));
@@ -24,7 +24,7 @@ fn live(store: &Store, tell: &dyn Fn(&str)) {
         tell(&format!("< {what}"));
     };
     for (text, image) in &images {
-        said(&format!("pull {text}"), &|| pull(store, &directories, text, image));
+        said(&format!("pull {text}"), &|| pull(store, &driver, text, image));
     }
     let all = CollectOptions { ingest_age_ms_max: i64::MIN };
     for (text, _) in &images[..2] {
@@ -33,7 +33,7 @@ fn live(store: &Store, tell: &dyn Fn(&str)) {
             let _ = store.images().remove_name(&reference(text), false);
         });
         said("collect", &|| {
-            store.collect(all, &[&directories]).expect("a collection");
+            store.collect(all, &[&driver.0]).expect("a collection");
         });
     }
 }
@@ -43,10 +43,10 @@ fn images() -> Vec<(&'static str, Single)> {
     vec![image("one"), image("two"), image("three")]
 }
 
-fn pull(store: &Store, directories: &Directories, text: &str, image: &Single) {
+fn pull(store: &Store, driver: &Unpacked, text: &str, image: &Single) {
     let id = lease(store, &format!("pull {text}"));
     put_single(store, &id, image);
-    directories.unpack(store, &id, image);
+    driver.unpack(store, &id, image);
     store.images().put(&name(text), &image.manifest.descriptor).expect("an image");
     store.end_lease(&id).expect("the end");
 }
@@ -68,7 +68,7 @@ fn child() {
     });
     let root = Path::new(root);
     let store = common::try_open(root, Clock::system(), steps).expect("a store");
-    store.recover_snapshots(&Directories::of(&store)).expect("a recovery");
+    store.recover_snapshots(&Unpacked::of(&store).0).expect("a recovery");
     let told = OpenOptions::new().append(true).create(true).open(root.join("told"));
     let told = told.expect("a file");
     live(&store, &|line| (&told).write_all(format!("{line}\n").as_bytes()).expect("a line"));
@@ -87,10 +87,10 @@ fn start(root: &Path, nth: usize) -> std::process::Child {
 fn examine(root: &Path, when: &str) {
     let told = std::fs::read_to_string(root.join("told")).unwrap_or_default();
     let store = common::open(root);
-    let directories = Directories::of(&store);
-    let recovered = store.recover_snapshots(&directories).expect("a recovery");
+    let driver = Unpacked::of(&store);
+    let recovered = store.recover_snapshots(&driver.0).expect("a recovery");
     assert_eq!(recovered.missing, [], "{when}: a snapshot has lost its directory");
-    let report = store.check(false, &[&directories]).expect("a report");
+    let report = store.check(false, &[&driver.0]).expect("a report");
     assert_eq!(report.findings, [], "{when}");
     for (text, image) in images() {
         let is_told = |line: &str| told.lines().any(|told| told == line);
@@ -114,7 +114,7 @@ fn examine(root: &Path, when: &str) {
         store.end_lease(&lease.id).expect("the end");
     }
     let all = CollectOptions { ingest_age_ms_max: i64::MIN };
-    store.collect(all, &[&directories]).expect("a collection");
+    store.collect(all, &[&driver.0]).expect("a collection");
     assert_eq!(files(root), [] as [&str; 0], "{when}");
     assert_eq!(store.usage().expect("numbers"), dhow_store::DiskUsage::default(), "{when}");
 }

@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use dhow_archive::hash::Hasher;
 use dhow_spec::Digest;
 
-use super::{SnapshotFiles, Store, StoreError};
+use super::{Store, StoreError};
 use crate::content::{ContentError, Stored};
 use crate::db::{ChainId, SnapshotNumber, SnapshotRecord, SnapshotState};
 use crate::image::walk;
+use crate::snapshot::Snapshotter;
 
 /// What was looked at and found.
 #[derive(Debug, Default)]
@@ -89,7 +90,7 @@ impl Store {
     pub fn check(
         &self,
         repair: bool,
-        drivers: &[&dyn SnapshotFiles],
+        drivers: &[&dyn Snapshotter],
     ) -> Result<CheckReport, StoreError> {
         let mut report = CheckReport::default();
         for detail in self.db.integrity()? {
@@ -105,8 +106,8 @@ impl Store {
         }
         self.check_files(repair, &mut report)?;
         self.check_images(&mut report)?;
-        for files in drivers {
-            self.check_snapshots(repair, *files, &mut report)?;
+        for driver in drivers {
+            self.check_snapshots(repair, *driver, &mut report)?;
         }
         Ok(report)
     }
@@ -179,16 +180,14 @@ impl Store {
     fn check_snapshots(
         &self,
         repair: bool,
-        files: &dyn SnapshotFiles,
+        driver: &dyn Snapshotter,
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
-        let io = |doing, error| self.snapshot_io(files, doing, error);
-        let records = self.db.snapshots(files.driver());
-        let driver = || files.driver().to_owned();
+        let records = self.db.snapshots(driver.name());
+        let name_of_driver = || driver.name().to_owned();
         // Records before and after: what is being prepared or removed meanwhile is in one of them.
         let before = records.list()?;
-        let present: BTreeSet<_> =
-            files.present().map_err(|error| io("list", error))?.into_iter().collect();
+        let present: BTreeSet<_> = driver.walk()?.into_iter().collect();
         let numbers: BTreeSet<_> = records.list()?.iter().map(|record| record.number).collect();
         report.snapshots += numbers.len() as u64;
         let is_missing = |record: &&SnapshotRecord| {
@@ -198,13 +197,15 @@ impl Store {
         for record in before.iter().rev().filter(is_missing) {
             let SnapshotState::Committed { name, .. } = record.state else { continue };
             let repaired = repair && records.remove_committed(&name).is_ok();
-            report.findings.push((Finding::SnapshotMissing { driver: driver(), name }, repaired));
+            report
+                .findings
+                .push((Finding::SnapshotMissing { driver: name_of_driver(), name }, repaired));
         }
         for number in present.difference(&numbers) {
             if repair {
-                files.discard(*number).map_err(|error| io("remove", error))?;
+                driver.remove(*number)?;
             }
-            let finding = Finding::SnapshotUnrecorded { driver: driver(), number: *number };
+            let finding = Finding::SnapshotUnrecorded { driver: name_of_driver(), number: *number };
             report.findings.push((finding, repair));
         }
         Ok(())

@@ -4,8 +4,9 @@
 //! run beside anything: a blob that is being named is not taken, and one that is being taken is
 //! not named before it is gone.
 
-use super::{SnapshotFiles, Store, StoreError};
-use crate::db::Forgotten;
+use super::{Store, StoreError};
+use crate::db::{Forgotten, SnapshotRecord};
+use crate::snapshot::Snapshotter;
 
 /// What may go beside what nothing keeps.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ impl Store {
     pub fn collect(
         &self,
         options: CollectOptions,
-        drivers: &[&dyn SnapshotFiles],
+        drivers: &[&dyn Snapshotter],
     ) -> Result<Collected, StoreError> {
         self.steps.at("collect.forget").map_err(|error| self.interrupted(error))?;
         let Forgotten { blobs, blob_bytes, snapshots } = self.db.sweep(self.content.names())?;
@@ -55,12 +56,10 @@ impl Store {
         }
         drop(blobs);
         for record in &snapshots {
-            let Some(files) = drivers.iter().find(|files| files.driver() == record.driver) else {
+            let Some(driver) = drivers.iter().find(|driver| driver.name() == record.driver) else {
                 continue;
             };
-            let gone =
-                self.steps.at("snapshot.discard").and_then(|()| files.discard(record.number));
-            gone.unwrap_or_else(|error| keep_first(self.snapshot_io(*files, "remove", error)));
+            self.remove_snapshot(*driver, record).unwrap_or_else(&mut keep_first);
         }
         self.discard_ingests(options, &mut collected).unwrap_or_else(keep_first);
         self.db.fill_reserve();
@@ -81,6 +80,16 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn remove_snapshot(
+        &self,
+        driver: &dyn Snapshotter,
+        record: &SnapshotRecord,
+    ) -> Result<(), StoreError> {
+        self.steps.at("snapshot.remove").map_err(|error| self.interrupted(error))?;
+        driver.release(record.number)?;
+        Ok(driver.remove(record.number)?)
     }
 
     fn interrupted(&self, source: std::io::Error) -> StoreError {

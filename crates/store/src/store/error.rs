@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::content::ContentError;
 use crate::db::{DbError, SnapshotRecordError};
+use crate::snapshot::SnapshotError;
 
 /// The store as a whole.
 #[derive(Debug)]
@@ -43,7 +44,9 @@ pub enum StoreError {
     /// Its content.
     Content(ContentError),
     /// Its snapshots' records.
-    Snapshot(SnapshotRecordError),
+    SnapshotRecord(SnapshotRecordError),
+    /// A storage driver.
+    Snapshot(SnapshotError),
     /// Its database.
     Db(DbError),
 }
@@ -62,6 +65,12 @@ impl From<ContentError> for StoreError {
 
 impl From<SnapshotRecordError> for StoreError {
     fn from(error: SnapshotRecordError) -> Self {
+        Self::SnapshotRecord(error)
+    }
+}
+
+impl From<SnapshotError> for StoreError {
+    fn from(error: SnapshotError) -> Self {
         Self::Snapshot(error)
     }
 }
@@ -87,6 +96,7 @@ impl fmt::Display for StoreError {
             ),
             Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
             Self::Content(error) => error.fmt(f),
+            Self::SnapshotRecord(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
             Self::Db(error) => error.fmt(f),
         }

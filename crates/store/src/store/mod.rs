@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::content::Content;
 use crate::db::{Db, DbError, Lease, LeaseId, SnapshotNumber, SnapshotState};
 use crate::image::Images;
+use crate::snapshot::Snapshotter;
 use crate::steps::Steps;
 
 pub use check::{CheckReport, Finding};
@@ -45,18 +46,6 @@ pub struct Store {
     steps: Steps,
     /// Last, so that nobody else gets in before all else is closed.
     root: Root,
-}
-
-/// What tidying needs of a snapshot driver.
-pub trait SnapshotFiles {
-    /// Its name, as in the records.
-    fn driver(&self) -> &str;
-
-    /// Snapshots that have something on disk, recorded or not.
-    fn present(&self) -> std::io::Result<Vec<SnapshotNumber>>;
-
-    /// Removes what a snapshot without a record has on disk; nothing there is no error.
-    fn discard(&self, number: SnapshotNumber) -> std::io::Result<()>;
 }
 
 /// What the store takes.
@@ -152,11 +141,9 @@ impl Store {
 
     /// Brings a driver's records and directories together after a crash. To be called once, after
     /// the driver was opened and before anybody uses it.
-    pub fn recover_snapshots(&self, files: &dyn SnapshotFiles) -> Result<Recovered, StoreError> {
-        let io = |doing, source| self.snapshot_io(files, doing, source);
-        let records = self.db.snapshots(files.driver());
-        let present: BTreeSet<_> =
-            files.present().map_err(|error| io("list", error))?.into_iter().collect();
+    pub fn recover_snapshots(&self, driver: &dyn Snapshotter) -> Result<Recovered, StoreError> {
+        let records = self.db.snapshots(driver.name());
+        let present: BTreeSet<_> = driver.walk()?.into_iter().collect();
         let mut recovered = Recovered::default();
         let mut known = BTreeSet::new();
         for record in records.list()? {
@@ -171,7 +158,7 @@ impl Store {
             }
         }
         for number in present.difference(&known) {
-            files.discard(*number).map_err(|error| io("remove", error))?;
+            driver.remove(*number)?;
             recovered.directories.push(*number);
         }
         Ok(recovered)
@@ -186,15 +173,5 @@ impl Store {
             self.content.unlink_blob(digest)?;
         }
         Ok(())
-    }
-
-    fn snapshot_io(
-        &self,
-        files: &dyn SnapshotFiles,
-        doing: &'static str,
-        source: std::io::Error,
-    ) -> StoreError {
-        let path = self.root().join("snapshots").join(files.driver());
-        StoreError::Io { doing, path, source }
     }
 }

@@ -12,8 +12,9 @@ use dhow_spec::image::{
 };
 use dhow_spec::{Digest, Platform, Reference};
 use dhow_store::{
-    Begun, Clock, CollectOptions, Collected, Expected, ImageName, Labels, LeaseId, SnapshotFiles,
-    SnapshotKey, SnapshotNumber, SnapshotUsage, Steps, Store, StoreError, StoreOptions, chain_ids,
+    ApplyOptions, Begun, Clock, CollectOptions, Collected, Expected, ImageName, Labels, LeaseId,
+    PrepareOptions, SnapshotKey, SnapshotNumber, SnapshotUsage, Snapshotter as _, Steps, Store,
+    StoreError, StoreOptions, Vfs, chain_ids,
 };
 
 /// A directory that is removed with everything in it.
@@ -184,61 +185,43 @@ pub(crate) fn add(store: &Store, text: &str, single: &Single) {
     store.end_lease(&id).expect("the end");
 }
 
-/// Directories of snapshots that need no driver.
-pub(crate) struct Directories(pub(crate) PathBuf);
+/// A driver, and the records of what it has.
+pub(crate) struct Unpacked(pub(crate) Vfs);
 
-impl Directories {
+impl Unpacked {
     pub(crate) fn of(store: &Store) -> Self {
         let path = store.root().join("snapshots/vfs");
         std::fs::create_dir_all(&path).expect("a directory");
-        Self(path)
+        Self(Vfs::open(&path, false).expect("the driver"))
     }
 
-    pub(crate) fn path(&self, number: SnapshotNumber) -> PathBuf {
-        self.0.join(number.to_string())
-    }
-
-    /// Unpacks an image's layers as far as records and directories are concerned.
+    /// Unpacks an image's layers, all of them as empty archives.
     pub(crate) fn unpack(&self, store: &Store, lease: &LeaseId, single: &Single) {
         let records = store.db().snapshots("vfs");
+        let mut parents: Vec<SnapshotNumber> = Vec::new();
         let mut parent = None;
         for name in chain_ids(&single.diff_ids) {
-            if records.committed(&name).is_err() {
+            let record = records.committed(&name).unwrap_or_else(|_| {
                 let key = SnapshotKey::parse(&format!("unpack {name}")).expect("a key");
                 if let Ok(left) = records.remove_active(&key) {
-                    self.discard(left.number).expect("its directory");
+                    self.0.remove(left.number).expect("its directory");
                 }
-                let lease = Some(lease.as_str());
-                let made =
-                    records.create(&key, None, &Labels::new(), lease).expect("an active one");
-                std::fs::create_dir(self.path(made.number)).expect("its directory");
+                let made = records.create(&key, None, &Labels::new(), Some(lease.as_str()));
+                let number = made.expect("an active one").number;
+                self.prepare(number);
+                self.0.commit(number, &parents).expect("a whole one");
                 let usage = SnapshotUsage { size_bytes: 1, inodes: 1 };
-                records.commit(&key, &name, parent.as_ref(), usage).expect("a committed one");
-            }
+                records.commit(&key, &name, parent.as_ref(), usage).expect("a committed one")
+            });
+            parents.insert(0, record.number);
             parent = Some(name);
         }
     }
-}
 
-impl SnapshotFiles for Directories {
-    fn driver(&self) -> &str {
-        "vfs"
-    }
-
-    fn present(&self) -> std::io::Result<Vec<SnapshotNumber>> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.0)? {
-            let name = entry?.file_name().into_string().expect("our name");
-            found.push(SnapshotNumber::parse(&name).expect("a number"));
-        }
-        Ok(found)
-    }
-
-    fn discard(&self, number: SnapshotNumber) -> std::io::Result<()> {
-        match std::fs::remove_dir(self.path(number)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    pub(crate) fn prepare(&self, number: SnapshotNumber) {
+        self.0.prepare(number, &[], &PrepareOptions::UNLIMITED).expect("a directory");
+        let mut empty = &[0; 1024][..];
+        self.0.apply(number, &mut empty, &ApplyOptions::EXACT).expect("a layer");
     }
 }
 
