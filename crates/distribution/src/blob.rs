@@ -19,12 +19,14 @@ use crate::exchange::Call;
 use crate::http::{Answer, Request};
 use crate::observer::{Event, Observer};
 use crate::retry::Attempts;
+use crate::said::tidy;
 use crate::site::Site;
 use crate::verifier::{Mismatch, Verifier};
 
 /// Takes a blob. The calls come in this order: `begin` once, then `write` and `rewind` any number of
 /// times, then `finish` once, if it comes to that; whoever sees neither `finish` nor another call
-/// has a part of a blob, which the next `begin` may take up.
+/// has a part of a blob, which the next `begin` may take up. A sink may take its time, but must not
+/// wait for another download: the one that it waits for may be waiting for its connection.
 pub trait Sink: Send {
     /// The download begins. A sink that has the first part of the blob already gives those bytes to
     /// the verifier; the download goes on behind them.
@@ -251,7 +253,7 @@ impl<S: Sink> Download<'_, S> {
     fn check_part(&self, answer: &Answer) -> Result<u64, Fault> {
         let text = answer.header(&CONTENT_RANGE).unwrap_or_default();
         let wrong = || {
-            let fault = ProtocolFault::Range { text: text.to_owned() };
+            let fault = ProtocolFault::Range { text: tidy(text) };
             Fault::protocol(&answer.host(), fault)
         };
         let (from, size) = content_range(text).ok_or_else(wrong)?;

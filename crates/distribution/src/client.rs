@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::auth::{Bearer, Tokens};
 use crate::config::{Config, ConfigError};
@@ -35,10 +37,16 @@ pub(crate) struct Shared {
     /// What each origin wants to see.
     pub(crate) wants: Mutex<HashMap<Origin, Wanted>>,
     /// Where each registry is.
-    origins: Mutex<HashMap<String, Arc<OnceCell<Origin>>>>,
+    origins: Mutex<HashMap<String, Found>>,
     resolver: Arc<dyn Resolver>,
     tls: Arc<Tls>,
 }
+
+/// A registry's origin, looked for by whoever comes first, and when that was.
+type Found = (Instant, Arc<OnceCell<Origin>>);
+
+/// What was found out about a registry without proofs is looked at again: it may have got some.
+const LAX_LIFE: Duration = Duration::from_secs(60);
 
 /// What an origin wants to see of us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +97,12 @@ impl Client {
     pub(crate) async fn upstream(&self, registry: &str) -> Result<Site, Fault> {
         let cell = {
             let mut origins = self.shared.origins.lock().unwrap_or_else(PoisonError::into_inner);
-            origins.entry(registry.to_owned()).or_default().clone()
+            let new = || (Instant::now(), Arc::default());
+            let found = origins.entry(registry.to_owned()).or_insert_with(new);
+            if found.0.elapsed() > LAX_LIFE {
+                *found = new();
+            }
+            found.1.clone()
         };
         let origin = cell.get_or_try_init(|| self.shared.find(registry)).await?;
         Ok(Site::upstream(registry, origin.clone()))

@@ -170,6 +170,8 @@ pub enum ProtocolFault {
         /// How much was read.
         max: usize,
     },
+    /// Uploads that it forgets again and again.
+    LostUploads,
     /// A part of a blob that was not asked for.
     Range {
         /// The header.
@@ -252,10 +254,12 @@ impl Fault {
         !matches!(self, Self::Sink(_) | Self::Source(_) | Self::NoPlatform { .. })
     }
 
-    /// Whether a mirror that fails so should be left alone for a while: it just not having
-    /// something is nothing against it.
+    /// Whether a mirror that fails so should be left alone for a while: just not having something,
+    /// or not for us, is nothing against it.
     pub(crate) fn discredits(&self) -> bool {
-        self.is_of_the_server() && !matches!(self, Self::NotFound { .. })
+        let has_not =
+            matches!(self, Self::NotFound { .. } | Self::Denied { .. } | Self::Unauthorized { .. });
+        self.is_of_the_server() && !has_not
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -475,6 +479,7 @@ impl fmt::Display for ProtocolFault {
             }
             Self::TooLarge { max } => write!(f, "answers with more than {max} bytes"),
             Self::Range { text } => write!(f, "answers with the wrong part of a blob ({text:?})"),
+            Self::LostUploads => f.write_str("forgets every upload that is begun"),
             Self::Token => f.write_str("gave no usable token"),
             Self::PlainRealm { text } => {
                 write!(f, "wants credentials without TLS, at {text:?}")

@@ -20,7 +20,7 @@ use crate::error::{Fault, ProtocolFault};
 use crate::http::{Answer, OutBody, Request, Whole};
 use crate::observer::{Event, Observer};
 use crate::retry::Attempts;
-use crate::said::{ApiError, Said, warnings};
+use crate::said::{ApiError, Said, tidy, warnings};
 use crate::site::Site;
 use crate::url::Scheme;
 
@@ -113,24 +113,29 @@ impl Client {
                 return Ok(answer);
             }
             rounds += 1;
-            let extra = self.learn(call.site, &answer);
-            let Some(extra) = extra.filter(|_| rounds <= 2) else {
-                return Err(refusal(answer, shown.as_ref()).await);
+            let extra = self.learn(call.site, &answer).filter(|_| rounds <= 2);
+            // Read to its end first: while it is open it takes a place at the host, and the token
+            // server may be the same host.
+            let refused = answer.into_fault().await;
+            let Some(extra) = extra else {
+                return Err(refusal(refused, shown.as_ref()));
             };
             let wider = scopes.clone().and(&extra);
             let next = self.authorization(call.site, &wider, shown.as_ref()).await?;
             // Showing the same thing again, or nothing, changes nothing.
             if next.is_none() || next == shown && wider == scopes {
-                return Err(refusal(answer, shown.as_ref()).await);
+                return Err(refusal(refused, shown.as_ref()));
             }
             (shown, scopes) = (next, wider);
-            answer.discard().await;
         }
     }
 
     /// Remembers what a registry wants to see; gives the scope that it asks for. `None` if it asks
-    /// for nothing that we could show.
+    /// for nothing that we could show, or if it is not the registry that asks.
     pub(crate) fn learn(&self, site: &Site, answer: &Answer) -> Option<String> {
+        if answer.url.origin != site.origin {
+            return None;
+        }
         let headers = answer.headers.get_all(WWW_AUTHENTICATE).iter();
         let texts = headers.filter_map(|value| value.to_str().ok());
         let challenges: Vec<Challenge> = texts.flat_map(Challenge::parse_all).collect();
@@ -265,7 +270,7 @@ impl Client {
         match whole.status.as_u16() {
             200..=299 => Grant::parse(&whole.body)
                 .ok_or_else(|| Fault::protocol(&whole.host(), ProtocolFault::Token)),
-            400 | 401 | 403 => Err(Fault::Unauthorized { said: Said::parse(&whole.body) }),
+            400 | 401 => Err(Fault::Unauthorized { said: Said::parse(&whole.body) }),
             _ => Err(whole.fault()),
         }
     }
@@ -288,8 +293,9 @@ impl Client {
                 return Ok(answer);
             }
             let host = answer.host();
-            let text = answer.header(&LOCATION).unwrap_or_default().to_owned();
-            let Some(next) = request.url.join(&text) else {
+            let location = answer.header(&LOCATION).unwrap_or_default();
+            let (next, text) = (request.url.join(location), tidy(location));
+            let Some(next) = next else {
                 return Err(Fault::protocol(&host, ProtocolFault::Location { text }));
             };
             let leaves_tls =
@@ -297,6 +303,10 @@ impl Client {
             if leaves_tls && !call.is_verified {
                 let text = next.origin.to_string();
                 return Err(Fault::protocol(&host, ProtocolFault::Downgrade { text }));
+            }
+            // A body may hold what is for nobody else.
+            if !call.body.is_empty() && next.origin != origin {
+                return Err(Fault::protocol(&host, ProtocolFault::Location { text }));
             }
             redirects += 1;
             if redirects > REDIRECTS_MAX {
@@ -310,9 +320,9 @@ impl Client {
 
 /// What an answer means that does not take what we showed: a token that a server gave us for
 /// exactly this, and that is refused, means that we may not, or that it is not there.
-async fn refusal(answer: Answer, shown: Option<&HeaderValue>) -> Fault {
+fn refusal(fault: Fault, shown: Option<&HeaderValue>) -> Fault {
     let by_token = shown.is_some_and(|shown| shown.as_bytes().starts_with(b"Bearer "));
-    match answer.into_fault().await {
+    match fault {
         Fault::Unauthorized { said } if by_token => Fault::Denied { said: denied(said) },
         fault => fault,
     }

@@ -12,6 +12,7 @@ use crate::error::{Action, Error, Fault, ProtocolFault, Subject};
 use crate::exchange::Call;
 use crate::http::{Request, Whole};
 use crate::observer::Observer;
+use crate::said::tidy;
 use crate::site::Site;
 use crate::url::Url;
 
@@ -100,7 +101,7 @@ pub(crate) fn next_page(answer: &Whole) -> Result<Option<Url>, Fault> {
     match answer.url.join(location) {
         Some(url) if url.origin == answer.url.origin => Ok(Some(url)),
         _ => {
-            let fault = ProtocolFault::Location { text: location.to_owned() };
+            let fault = ProtocolFault::Location { text: tidy(location) };
             Err(Fault::protocol(&answer.host(), fault))
         }
     }

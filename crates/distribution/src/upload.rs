@@ -24,6 +24,7 @@ use crate::exchange::Call;
 use crate::http::{Answer, OutBody, Request};
 use crate::manifest::CONTENT_DIGEST;
 use crate::observer::{Event, Observer};
+use crate::said::tidy;
 use crate::site::Site;
 use crate::url::Url;
 use crate::verifier::Mismatch;
@@ -193,7 +194,7 @@ impl Session {
             (Some(url), _) => url,
             (None, Some(before)) if text.is_empty() => before.url.clone(),
             (None, _) => {
-                let fault = ProtocolFault::Location { text: text.to_owned() };
+                let fault = ProtocolFault::Location { text: tidy(text) };
                 return Err(Fault::protocol(&answer.host(), fault));
             }
         };
@@ -230,8 +231,7 @@ impl<S: Source> Upload<'_, S> {
             if matches!(next, Next::Anew) {
                 sessions += 1;
                 if sessions > SESSIONS_MAX {
-                    let fault = ProtocolFault::Location { text: session.url.to_string() };
-                    return Err(Fault::protocol(&self.site.host(), fault));
+                    return Err(Fault::protocol(&self.site.host(), ProtocolFault::LostUploads));
                 }
                 self.offset = 0;
                 let begun = self.client.begin(self.site, self.repository, None, self.observer);

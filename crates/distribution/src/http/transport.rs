@@ -26,7 +26,8 @@ const IDLE_PER_HOST_MAX: usize = 8;
 const IDLE: Duration = Duration::from_secs(60);
 /// What a peer may send before it hears from us (HTTP/2): enough for a fast line over a long way.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// What the protocol allows.
+const CONNECTION_WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
 /// A request without a body.
 #[derive(Debug, Clone)]
@@ -76,15 +77,18 @@ impl Transport {
         let proxies = Arc::new(config.proxies.clone());
         let limit = config.limits.connect;
         let connector = Connector { resolver, tls, proxies: proxies.clone(), limit };
+        let per_host_max = config.limits.per_host_max.max(1);
+        // Room for all streams: one that nobody reads must not keep the others waiting.
+        let streams = u32::try_from(per_host_max).unwrap_or(u32::MAX).saturating_add(1);
+        let window = STREAM_WINDOW_BYTES.saturating_mul(streams).min(CONNECTION_WINDOW_BYTES_MAX);
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_initial_connection_window_size(window)
             .build(connector);
-        let per_host_max = config.limits.per_host_max.max(1);
         let stall = config.limits.stall;
         let head = stall.max(limit + Duration::from_secs(1));
         let gates = Mutex::default();

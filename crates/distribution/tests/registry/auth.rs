@@ -302,3 +302,67 @@ async fn a_registrys_own_token_is_shown_at_once() {
         Some("Bearer abc")
     );
 }
+
+#[tokio::test]
+async fn a_registry_that_is_its_own_token_server() {
+    let memory = Memory::new().rule(|request, _| {
+        if request.path() == "/token" {
+            return Some(Reply::ok(r#"{"token":"t"}"#));
+        }
+        let host = request.header("host").expect("a host");
+        let challenge = format!("Bearer realm=\"http://{host}/token\",service=s");
+        let is_stranger = request.header("authorization") != Some("Bearer t");
+        is_stranger.then(|| Reply::new(401).with("WWW-Authenticate", challenge))
+    });
+    memory.fill(|content| content.add_blob(b"x"));
+    let server = Server::start(memory).await;
+    let mut config = config();
+    config.limits.per_host_max = 2;
+    let client = client_of(config, Names::default());
+    let from = repository(&format!("{}/a", server.name()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (client, from) = (client.clone(), from.clone());
+        tasks.spawn(async move {
+            client.fetch(&from, &layer_of(b"x"), &mut Kept::default(), &()).await
+        });
+    }
+    let all = tokio::time::timeout(std::time::Duration::from_secs(20), tasks.join_all()).await;
+    assert!(all.expect("nobody waits for himself").iter().all(Result::is_ok));
+    assert_eq!(server.count("GET", "/token"), 1);
+}
+
+#[tokio::test]
+async fn whoever_we_are_sent_to_asks_in_vain() {
+    let thief = Server::start(|request: &Request| {
+        let challenge =
+            format!("Bearer realm=\"http://{}/token\"", request.header("host").expect("a host"));
+        Reply::new(401).with("WWW-Authenticate", challenge)
+    })
+    .await;
+    let target = format!("http://{}/steal", thief.name());
+    let memory = basic_registry().rule(move |request, _| {
+        let is_it = request.path().contains("/blobs/");
+        is_it.then(|| Reply::new(307).with("Location", &target))
+    });
+    let server = Server::start(memory).await;
+    let client = as_ann(&client(), &server);
+    let from = repository(&format!("{}/a", server.name()));
+    let error = client.fetch(&from, &layer_of(b"x"), &mut Kept::default(), &()).await;
+    error.expect_err("nothing there");
+    assert!(thief.seen().iter().all(|seen| seen.header("authorization").is_none()));
+    assert_eq!(thief.count("GET", "/token"), 0);
+}
+
+#[tokio::test]
+async fn an_identity_is_not_sent_on() {
+    let thief = Server::start(|_: &Request| Reply::ok(r#"{"token":"t"}"#)).await;
+    let target = format!("http://{}/token", thief.name());
+    let realm = token_server(move |_| Some(Reply::new(307).with("Location", &target))).await;
+    let (server, _) = registry(&realm, |_, _| false).await;
+    let identity = Credentials::Identity { token: "refresh".to_owned() };
+    let client = client().with_credentials(Keyring::of(&server.name(), identity));
+    let name = reference(&format!("{}/a:1", server.name()));
+    client.manifest(&name, &()).await.expect_err("no token");
+    assert_eq!(thief.seen().len(), 0);
+}
