@@ -8,7 +8,6 @@
 //!
 //! Nobody here knows images, names of networks, or HTTP; there are no threads.
 
-#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod cgroup;
 mod container;
 mod criu;
@@ -16,17 +15,13 @@ mod error;
 mod external;
 mod foreground;
 mod hooks;
-#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod init;
 mod notice;
 mod oci;
-#[allow(unused_imports, reason = "the commands that use the rest come next")]
 mod plan;
-#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod seccomp;
 mod selfexe;
 mod text;
-#[allow(dead_code, unused_imports, reason = "the commands that use the rest come next")]
 mod words;
 
 pub use container::{

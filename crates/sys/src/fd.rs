@@ -24,6 +24,32 @@ pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     }
 }
 
+/// Closes every descriptor from 3 on that is not in `keep`, whose numbers rise. May run between clone and
+/// exec, by a child with a copy of its parent's memory that uses none of the others any more.
+///
+/// Before Linux 5.9 nothing is closed: exec does it then.
+pub fn close_others(keep: impl Iterator<Item = RawFd>) -> Result<(), Errno> {
+    let close = |first: u32, last: u32| {
+        if first > last {
+            return Ok(());
+        }
+        // SAFETY: whoever owns one of these in this process never uses it again: the caller says so.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        match check(result) {
+            Err(Errno::NOSYS) => Ok(()),
+            other => other.map(drop),
+        }
+    };
+    let mut first = 3;
+    for number in keep.filter_map(|number| u32::try_from(number).ok()) {
+        if number >= first {
+            close(first, number - 1)?;
+            first = number + 1;
+        }
+    }
+    close(first, u32::MAX)
+}
+
 fn mark_one_by_one(first: u32) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let end = limit.unwrap_or(1 << 20).min(1 << 20) as u32;

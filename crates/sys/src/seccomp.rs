@@ -49,6 +49,12 @@ impl SeccompFlags {
         Self(self.0 | other.0)
     }
 
+    /// These flags but not those.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is in these.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -93,6 +93,22 @@ pub fn reset_dispositions(set: SignalSet) {
     }
 }
 
+/// Has the process end with status 128 + n when signal n of those that mean "end" comes, until it executes
+/// a program: the first process of a PID namespace gets no signal that it does not handle. May run between
+/// clone and exec, in a copy of the parent's memory.
+pub fn end_on_signals() {
+    extern "C" fn end(signal: libc::c_int) {
+        crate::process::exit_now(128 + signal)
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: an all-zero sigaction is a valid one: no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = end as extern "C" fn(libc::c_int) as usize;
+        // SAFETY: the handler lives as long as the program and does nothing but end the process.
+        unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    }
+}
+
 /// Sends signal `number` to the process `pid`.
 pub fn kill(pid: Pid, number: i32) -> Result<(), Errno> {
     // SAFETY: kill touches no memory of ours.

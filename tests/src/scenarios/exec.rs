@@ -74,6 +74,32 @@ fn user(c: &Case) -> Outcome {
     container.delete_force()
 }
 
+/// `--cap` makes a capability ambient as well, in a container that has inheritable ones.
+fn ambient_capability(c: &Case) -> Outcome {
+    let chown = json!(["CAP_CHOWN"]);
+    let both = json!(["CAP_CHOWN", "CAP_KILL"]);
+    let config = c.config().set("/process/user", json!({ "uid": 1000, "gid": 1000 })).set(
+        "/process/capabilities",
+        json!({ "bounding": both, "permitted": chown,
+            "effective": chown, "inheritable": both, "ambient": chown }),
+    );
+    let container = c.start_waiting(&config)?;
+    let report = container.exec_report(&["--cap", "CAP_KILL"])?;
+    check_eq!(report.caps("CapAmb"), 1 | 1 << 5, "ambient set");
+    check_eq!(report.caps("CapEff"), 1 | 1 << 5, "effective set");
+    container.delete_force()
+}
+
+/// The personality is the container's.
+fn personality(c: &Case) -> Outcome {
+    let config = c.config().set("/linux/personality", json!({ "domain": "LINUX32" }));
+    let container = c.start_waiting(&config)?;
+    let text = container.exec_attempts(&[&["read", "/proc/self/personality"]])?;
+    let own = crate::contest::check_ok!(text[0]).trim();
+    check_eq!(own, "00000008", "personality");
+    container.delete_force()
+}
+
 /// `--additional-gids` sets supplementary groups.
 fn additional_groups(c: &Case) -> Outcome {
     let container = c.start_waiting(&c.config())?;
@@ -354,6 +380,8 @@ scenarios![
     environment_does_not_leak,
     user,
     additional_groups,
+    ambient_capability,
+    personality,
     process_file,
     process_file_umask,
     process_file_oom_score,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::scenarios;
 use crate::contest::{Case, Config, Container, Outcome, Stop, check, check_eq, live_processes};
 use crate::inside;
+use crate::machine::{Machine, Program};
 
 /// The kinds, in the order of a container's life.
 const KINDS: [&str; 6] =
@@ -305,6 +306,22 @@ fn missing_program(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
+/// A `startContainer` hook may do no more than the container's seccomp filter lets its program do.
+fn start_container_is_filtered(c: &Case) -> Outcome {
+    let mut program = Program::new(Machine::X86_64);
+    program.call(24, &[]); // sched_yield
+    program.exit_with_result();
+    c.bundle.program("filtered", &program)?;
+    let rule = json!({ "names": ["sched_yield"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95 });
+    let filter = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    let hook = json!({ "path": "/bin/filtered", "args": ["filtered"] });
+    let config = config(c)?.payload(&["exit", "0"]).hook("startContainer", hook);
+    c.run(&config)?.ok()?;
+    // The low byte of -95.
+    c.run(&config.set("/linux/seccomp", filter))?.fails_naming(&["startContainer", "161"])?;
+    c.nothing_left()
+}
+
 /// A hook's path must be absolute.
 fn relative_path(c: &Case) -> Outcome {
     let hook = json!({ "path": "bin/hook", "args": ["hook"] });
@@ -373,6 +390,7 @@ scenarios![
     timeout,
     timeout_in_container,
     missing_program,
+    start_container_is_filtered,
     relative_path,
     deaf_hook,
     network_set_up_by_hook,

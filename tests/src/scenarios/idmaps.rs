@@ -46,6 +46,30 @@ fn of_container(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// The same where the container joins a user namespace that is there already.
+fn of_joined(c: &Case) -> Outcome {
+    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
+    fs::write(outer.path.join("file"), "")?;
+    fs::create_dir(c.bundle.rootfs.join("mapped"))?;
+    let first = c.create_container(&c.config().user_namespace(100_000, 65_536))?;
+    let namespace = format!("/proc/{}/ns/user", first.pid()?);
+    let id = format!("{}-2", c.token);
+    let bundle = c.new_bundle("second")?;
+    fs::create_dir(bundle.rootfs.join("mapped"))?;
+    let config = c
+        .config_for(&id)
+        .set("/ociVersion", "1.1.0")
+        .namespace_path("user", &namespace)
+        .mount("bind", &outer.text(), "/mapped", &["rbind", "idmap"])
+        .payload(&["try", "stat", "/mapped/file"]);
+    bundle.configure(&config)?;
+    c.remember(&id);
+    let done = c.runtime(&["run", "--bundle", &bundle.dir.display().to_string(), &id])?.ok()?;
+    let got: Vec<crate::Attempt> = done.json()?;
+    check!(check_ok!(got[0]).starts_with("file 644 0 0 "), "mapped: {:?}", got[0].ok);
+    first.delete_force()
+}
+
 /// `ridmap` maps the mounts below too.
 fn recursive(c: &Case) -> Outcome {
     let outer = Outside::tmpfs(c, "outer", "mode=755")?;
@@ -68,4 +92,4 @@ fn recursive(c: &Case) -> Outcome {
     Ok(())
 }
 
-scenarios![of_mount, of_container, recursive,];
+scenarios![of_mount, of_container, of_joined, recursive,];

@@ -120,6 +120,27 @@ fn files_are_not_visible(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// A created container holds none of them while it waits: its streams, and what it waits on.
+fn created_holds_nothing(c: &Case) -> Outcome {
+    let container = c.create_container(&c.config())?;
+    let dir = format!("/proc/{}/fd", container.pid()?);
+    let mut held = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let target = fs::read_link(entry.path())?.display().to_string();
+        let stream = matches!(entry.file_name().to_str(), Some("0" | "1" | "2"));
+        // runc and crun wait on a FIFO of this name, and hold their own program.
+        let waiting = target.starts_with("socket:") || target.contains("exec.fifo");
+        let own = ["anon_inode:", "pipe:", "/memfd:", "/runc"];
+        let harmless = matches!(target.as_str(), "/" | "/proc" | "/1/task/1/fd" | "/dev/null");
+        if !stream && !waiting && !harmless && !own.iter().any(|part| target.starts_with(part)) {
+            held.push(target);
+        }
+    }
+    check!(held.is_empty(), "it holds {held:?}");
+    container.delete_force()
+}
+
 /// When the container runs, no process of the runtime's shares its program with it.
 fn nothing_of_the_runtime_remains(c: &Case) -> Outcome {
     let container = c.start_waiting(&c.config())?;
@@ -134,5 +155,6 @@ scenarios![
     program_is_fd,
     program_is_not_writable,
     files_are_not_visible,
+    created_holds_nothing,
     nothing_of_the_runtime_remains,
 ];

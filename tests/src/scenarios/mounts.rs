@@ -523,6 +523,116 @@ fn bind_with_locked_flags(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// With any option a bind mount has exactly the flags of its options; without one it has its source's.
+fn bind_flags_replace(c: &Case) -> Outcome {
+    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
+    let source = outer.text();
+    c.program("mount", &["-o", "remount,bind,ro,nosuid,noexec", &source])?.ok()?;
+    let config = c.config().mount("bind", &source, "/as-it-is", &["rbind", "rprivate"]).mount(
+        "bind",
+        &source,
+        "/other",
+        &["rbind", "nodev"],
+    );
+    let report = c.report(&config)?;
+    let mount = mount_at(&report, "/as-it-is")?;
+    let kept = ["ro", "nosuid", "noexec"].iter().all(|option| mount.has_own(option));
+    check!(kept, "without options: {:?}", mount.options);
+    let mount = mount_at(&report, "/other")?;
+    check!(mount.has_own("rw") && mount.has_own("nodev"), "with nodev: {:?}", mount.options);
+    check!(!mount.has_own("nosuid") && !mount.has_own("noexec"), "nodev: {:?}", mount.options);
+    Ok(())
+}
+
+/// In a user namespace the source's flags stay, and an option that contradicts them is an error.
+fn bind_flags_locked(c: &Case) -> Outcome {
+    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
+    let source = outer.text();
+    c.program("mount", &["-o", "remount,bind,ro,nosuid,noatime", &source])?.ok()?;
+    fs::create_dir(c.bundle.rootfs.join("m"))?;
+    let with = |options: &[&str]| {
+        c.config().user_namespace(100_000, 65_536).mount("bind", &source, "/m", options)
+    };
+    let report = c.report(&with(&["bind", "nodev"]))?;
+    let mount = mount_at(&report, "/m")?;
+    let all = ["ro", "nosuid", "nodev", "noatime"].iter().all(|option| mount.has_own(option));
+    check!(all, "with nodev: {:?}", mount.options);
+    for word in ["rw", "suid", "relatime"] {
+        c.run(&with(&["bind", word]))?.fails_naming(&["/m", "not permitted"])?;
+    }
+    drop(outer);
+    c.nothing_left()
+}
+
+/// A source may be what an earlier mount has made below the root, and is what it has become by then.
+fn bind_source_of_earlier_mount(c: &Case) -> Outcome {
+    let outer = Outside::tmpfs(c, "outer", "mode=755")?;
+    fs::create_dir(outer.path.join("sub"))?;
+    fs::write(outer.path.join("sub/file"), "late")?;
+    for target in ["in", "out", "out-of-user"] {
+        fs::create_dir_all(c.bundle.rootfs.join(target))?;
+    }
+    let made = c.bundle.rootfs.join("in/sub").display().to_string();
+    let shown = |config: Config, target: &str| {
+        config.mount("bind", &outer.text(), "/in", &["rbind"]).mount(
+            "bind",
+            &made,
+            target,
+            &["rbind"],
+        )
+    };
+    let got = c.attempts(&shown(c.config(), "/out"), &[&["read", "/out/file"]])?;
+    check_eq!(check_ok!(got[0]), "late", "file");
+    let config = shown(c.config().user_namespace(100_000, 65_536), "/out-of-user");
+    let got = c.attempts(&config, &[&["read", "/out-of-user/file"]])?;
+    check_eq!(check_ok!(got[0]), "late", "file in a user namespace");
+    Ok(())
+}
+
+/// In a user namespace a source may lie where only the host's root may go.
+fn bind_source_out_of_reach(c: &Case) -> Outcome {
+    let dir = c.dir.join("private");
+    fs::create_dir_all(dir.join("dir"))?;
+    fs::write(dir.join("dir/file"), "text")?;
+    fs::set_permissions(dir.join("dir"), fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+    fs::create_dir(c.bundle.rootfs.join("m"))?;
+    let source = dir.join("dir").display().to_string();
+    let config = c.config().user_namespace(100_000, 65_536);
+    let config = config.mount("bind", &source, "/m", &["bind", "ro"]);
+    let got = c.attempts(&config, &[&["read", "/m/file"], &["write", "/m/file", ""]])?;
+    check_eq!(check_ok!(got[0]), "text", "file");
+    check!(got[1].ok.is_none(), "the mount is writable");
+    Ok(())
+}
+
+/// A destination that begins with the root's own path means the place below the root.
+fn target_with_path_of_root(c: &Case) -> Outcome {
+    let target = c.bundle.rootfs.join("m").display().to_string();
+    let report = c.report(&c.config().mount("tmpfs", "tmpfs", &target, &[]))?;
+    mount_at(&report, "/m")?;
+    Ok(())
+}
+
+/// A tmpfs has the mode of the directory that it covers, unless its options say another.
+fn tmpfs_takes_mode(c: &Case) -> Outcome {
+    for name in ["own", "other"] {
+        let dir = c.bundle.rootfs.join(name);
+        fs::create_dir(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o710))?;
+    }
+    let config = c
+        .config()
+        .mount("tmpfs", "tmpfs", "/own", &["nosuid"])
+        .mount("tmpfs", "tmpfs", "/other", &["size=64k", "mode=0750"])
+        .mount("tmpfs", "tmpfs", "/new", &[]);
+    let got = c.attempts(&config, &[&["stat", "/own"], &["stat", "/other"], &["stat", "/new"]])?;
+    check!(check_ok!(got[0]).starts_with("dir 710 "), "covering 0710: {:?}", got[0].ok);
+    check!(check_ok!(got[1]).starts_with("dir 750 "), "with mode=0750: {:?}", got[1].ok);
+    check!(check_ok!(got[2]).starts_with("dir 1777 "), "covering nothing: {:?}", got[2].ok);
+    Ok(())
+}
+
 /// A bind mount without `ro` of a read-only source stays read-only.
 fn bind_of_readonly_source(c: &Case) -> Outcome {
     let outer = Outside::tmpfs(c, "outer", "mode=755,ro")?;
@@ -571,15 +681,21 @@ scenarios![
     bind_relative_source,
     bind_and_rbind,
     bind_with_locked_flags,
+    bind_flags_replace,
+    bind_flags_locked,
+    bind_source_of_earlier_mount,
+    bind_source_out_of_reach,
     bind_of_readonly_source,
     bind_special_files,
     recursive_flags,
     recursive_flags_cleared,
     recursive_readonly,
     tmpfs_options,
+    tmpfs_takes_mode,
     tmpcopyup,
     order,
     target_is_made,
+    target_with_path_of_root,
     devpts,
     proc_of_new_pid_namespace,
     proc_options,

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::scenarios;
-use crate::contest::{Case, Config, Holder, Outcome, check, check_eq, check_ok, skip};
+use crate::contest::{Case, Config, Container, Holder, Outcome, check, check_eq, check_ok, skip};
 use crate::inside;
 
 const KINDS: [(&str, &str); 5] =
@@ -362,6 +362,31 @@ fn time_offsets(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// A container in a time namespace, new or joined, is found again.
+fn time_and_state(c: &Case) -> Outcome {
+    if !Path::new("/proc/self/ns/time").exists() {
+        skip!("the kernel has no time namespaces");
+    }
+    let config = c
+        .config()
+        .set("/ociVersion", "1.1.0")
+        .namespace("time")
+        .set("/linux/timeOffsets/boottime", json!({ "secs": 1_000_000 }));
+    let first = c.start_waiting(&config)?;
+    first.check_status("running")?;
+    let id = format!("{}-2", c.token);
+    let bundle = c.new_bundle("second")?;
+    let joining = c
+        .config_for(&id)
+        .set("/ociVersion", "1.1.0")
+        .namespace_path("time", &format!("/proc/{}/ns/time", first.pid()?))
+        .payload(&["wait"]);
+    let second = Container::create(c, &id, &bundle, &joining)?;
+    second.check_status("created")?;
+    second.delete_force()?;
+    first.delete_force()
+}
+
 /// Executed programs are in all the container's namespaces.
 fn exec_joins_all(c: &Case) -> Outcome {
     let container = c.start_waiting(&c.config().namespace("cgroup"))?;
@@ -441,6 +466,7 @@ scenarios![
     user_mapping_ranges,
     user_owns_others,
     time_offsets,
+    time_and_state,
     network_devices,
     exec_joins_all,
     exec_joins_user,

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::thread::CpuSet;
 use serde_json::json;
 
 use super::scenarios;
@@ -483,6 +484,21 @@ fn exec_cpu_affinity(c: &Case) -> Outcome {
     container.delete()
 }
 
+/// The program runs on all CPUs of its cgroup, also where the runtime was told to keep to one.
+fn cpus_of_cgroup(c: &Case) -> Outcome {
+    let all = rustix::thread::sched_getaffinity(None)?;
+    let numbers: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).collect();
+    let [first, second, ..] = numbers[..] else { skip!("a second CPU is needed") };
+    let mut one = CpuSet::new();
+    one.set(first);
+    rustix::thread::sched_setaffinity(None, &one)?;
+    check_eq!(c.report(&c.config())?.cpus, numbers, "CPUs of the container");
+    let config = c.config().set("/linux/resources/cpu/cpus", second.to_string());
+    let container = c.start_waiting(&config)?;
+    check_eq!(container.exec_report(&[])?.cpus, [second], "CPUs of an executed program");
+    container.delete_force()
+}
+
 /// The NUMA memory policy is set.
 fn memory_policy(c: &Case) -> Outcome {
     let mut program = Program::new(Machine::X86_64);
@@ -590,6 +606,7 @@ scenarios![
     session_keyring,
     large_arguments,
     exec_cpu_affinity,
+    cpus_of_cgroup,
     memory_policy,
     apparmor,
     label_without_module,

@@ -207,6 +207,20 @@ fn masked_paths(c: &Case) -> Outcome {
     Ok(())
 }
 
+/// Masked directories cost one file system, however many they are.
+fn masked_directories_share(c: &Case) -> Outcome {
+    for name in ["one", "two", "three"] {
+        c.bundle.file(&format!("{name}/secret"), "secret")?;
+    }
+    let report =
+        c.report(&c.config().set("/linux/maskedPaths", json!(["/one", "/two", "/three"])))?;
+    let device = |point: &str| report.mount(point).map(|mount| mount.device.clone());
+    check!(device("/one").is_some(), "/one is not masked");
+    check_eq!(device("/two"), device("/one"), "file system on /two");
+    check_eq!(device("/three"), device("/one"), "file system on /three");
+    Ok(())
+}
+
 /// A masked path cannot be uncovered by who may not mount.
 fn masked_paths_stay(c: &Case) -> Outcome {
     c.bundle.file("etc/secret", "secret")?;
@@ -385,6 +399,7 @@ scenarios![
     device_modes_and_umask,
     dev_without_mount,
     masked_paths,
+    masked_directories_share,
     masked_paths_stay,
     readonly_paths,
     readonly_path_with_mounts_below,

@@ -88,6 +88,29 @@ fn kill_all(c: &Case) -> Outcome {
     container.delete()
 }
 
+/// A created container ends at TERM, although its program is not there to handle it.
+fn term_ends_created(c: &Case) -> Outcome {
+    let container = c.create_container(&c.config().payload(&["wait"]))?;
+    container.kill("TERM")?;
+    container.wait_status("stopped")?;
+    container.delete()
+}
+
+/// Without a pid namespace, KILL reaches the other processes also when the first one has gone.
+fn kill_after_first(c: &Case) -> Outcome {
+    let config = c.config().without_namespace("pid").payload(&["spawn-and-wait", "3"]);
+    let container = c.create_container(&config)?;
+    container.start()?;
+    container.wait_output("ready")?;
+    let pid = container.pid()?.to_string();
+    c.program("kill", &["-s", "KILL", &pid])?.ok()?;
+    container.wait_status("stopped")?;
+    check!(live_processes().len() >= 3, "processes: {:?}", live_processes());
+    container.kill("KILL")?;
+    c.wait_until("all processes are gone", || Ok(live_processes().is_empty()))?;
+    container.delete()
+}
+
 /// `run` in the foreground hands signals on to the container.
 fn signals_are_forwarded(c: &Case) -> Outcome {
     c.bundle.program("first-signal", &first_signal())?;
@@ -108,5 +131,7 @@ scenarios![
     kill_default,
     kill_unknown_signal,
     kill_all,
+    kill_after_first,
+    term_ends_created,
     signals_are_forwarded,
 ];

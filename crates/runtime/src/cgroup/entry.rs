@@ -205,7 +205,7 @@ mod tests {
         );
         assert_eq!(
             below(&["cpu:../../x"]).unwrap_err(),
-            "cgroup path \"cpu:../../x\": leaves the container's cgroup"
+            "cgroup: cpu:../../x is not a sub cgroup path"
         );
     }
 

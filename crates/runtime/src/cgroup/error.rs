@@ -83,8 +83,6 @@ pub(crate) enum PathFault {
     NotAController,
     /// A slice's name must end in `.slice`, with single dashes between its parts.
     NotASlice,
-    /// It is asked for in a controller that the container's cgroup has not.
-    NoSuchController,
 }
 
 impl CgroupError {
@@ -126,6 +124,10 @@ impl fmt::Display for CgroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CgroupError::NoHierarchy => f.write_str("no cgroup file system is mounted"),
+            // The words of runc.
+            CgroupError::Path { path, reason: PathFault::Climbs } => {
+                write!(f, "cgroup: {path} is not a sub cgroup path")
+            }
             CgroupError::Path { path, reason } => write!(f, "cgroup path {path:?}: {reason}"),
             CgroupError::Make { dir, errno } => {
                 write!(f, "make cgroup {}: {}", dir.display(), ErrnoWords(*errno))
@@ -234,7 +236,6 @@ impl fmt::Display for PathFault {
             PathFault::Twice => "names the same hierarchy twice",
             PathFault::NotAController => "is no controller of the container's cgroups",
             PathFault::NotASlice => "is no name of a systemd slice",
-            PathFault::NoSuchController => "names a controller that the container's cgroup has not",
         })
     }
 }

@@ -39,7 +39,7 @@ use create::Made;
 pub(crate) use entry::{Entry, SubCgroups};
 pub(crate) use error::CgroupError;
 pub(crate) use hierarchy::Hierarchies;
-use hierarchy::{Hierarchy, Version};
+use hierarchy::Version;
 pub(crate) use mounts::CgroupMount;
 use node::Node;
 pub(crate) use oom::{OomEvent, OomWatch};
@@ -118,21 +118,6 @@ impl Cgroup {
     /// a place and yet not the common ancestor of it and of where he is.
     pub(crate) fn is_optional(&self) -> bool {
         self.optional && !is_host_root()
-    }
-
-    /// Finds the directories of a cgroup that somebody has made; hierarchies without one are left out.
-    pub(crate) fn open(
-        hierarchies: &Hierarchies,
-        path: &CgroupPath,
-    ) -> Result<Cgroup, CgroupError> {
-        let mut nodes = Vec::new();
-        for hierarchy in hierarchies.iter() {
-            let Some(dir) = path.directory(hierarchies, hierarchy)? else { continue };
-            if rustix::fs::access(&dir, rustix::fs::Access::EXISTS).is_ok() {
-                nodes.push(Node::new(hierarchy.version, hierarchy.keys(), dir));
-            }
-        }
-        Ok(Cgroup::of(nodes))
     }
 
     /// Changes the limits that `resources` has, and no others; device rules as a whole, if there are any.
@@ -514,7 +499,7 @@ mod tests {
         for dir in place.directories() {
             assert!(dir.join("a/b").exists() && !dir.join("c").exists(), "{}", dir.display());
         }
-        Cgroup::open(&place.hierarchies, &place.path).unwrap().remove().unwrap();
+        testing::open(&place.hierarchies, &place.path).unwrap().remove().unwrap();
         assert!(place.directories().iter().all(|dir| !dir.exists()));
     }
 }

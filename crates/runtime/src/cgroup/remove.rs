@@ -11,8 +11,10 @@ use rustix::io::Errno;
 use super::error::CgroupError;
 use super::node::children;
 
-/// Waits between tries: 1, 2, 4 … ms, about one second in all.
-const TRIES: u32 = 10;
+/// Waits between tries: 1, 2, 4 … 128 ms, then 128 again and again, about three seconds in all: on a busy
+/// machine a dying process takes its time.
+const TRIES: u32 = 30;
+const LONGEST: u32 = 7;
 
 /// Removes every one of `dirs`, in order, with all below it; one that is gone already is no error.
 ///
@@ -33,7 +35,7 @@ pub(super) fn remove_directories(dirs: &[&Path]) -> Vec<CgroupError> {
             return errors;
         }
         if attempt < TRIES {
-            std::thread::sleep(Duration::from_millis(1 << attempt));
+            std::thread::sleep(Duration::from_millis(1 << attempt.min(LONGEST)));
         }
     }
     let busy = |dir: &Path| CgroupError::Remove { dir: dir.to_owned(), errno: Errno::BUSY };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::hierarchy::Version;
 use super::node::Node;
-use super::{Cgroup, CgroupPath, Hierarchies};
+use super::{Cgroup, CgroupError, CgroupPath, Hierarchies};
 
 fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -100,7 +100,7 @@ impl TestPlace {
 
 impl Drop for TestPlace {
     fn drop(&mut self) {
-        if let Ok(cgroup) = Cgroup::open(&self.hierarchies, &self.path) {
+        if let Ok(cgroup) = open(&self.hierarchies, &self.path) {
             let _ = cgroup.kill();
             let _ = cgroup.remove();
         }
@@ -134,4 +134,16 @@ impl Drop for Sleeper {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Finds the directories of a cgroup that somebody has made; hierarchies without one are left out.
+pub(crate) fn open(hierarchies: &Hierarchies, path: &CgroupPath) -> Result<Cgroup, CgroupError> {
+    let mut nodes = Vec::new();
+    for hierarchy in hierarchies.iter() {
+        let Some(dir) = path.directory(hierarchies, hierarchy)? else { continue };
+        if rustix::fs::access(&dir, rustix::fs::Access::EXISTS).is_ok() {
+            nodes.push(Node::new(hierarchy.version, hierarchy.keys(), dir));
+        }
+    }
+    Ok(Cgroup::of(nodes))
 }

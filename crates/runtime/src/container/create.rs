@@ -230,8 +230,9 @@ impl<'a> Making<'a> {
     /// Makes the cgroup, clones the first process and sees it through.
     fn launch(&mut self, console: Option<Console>, waits: bool) -> Result<Child, Error> {
         let linux = self.linux()?;
-        let mut namespaces = NamespacePlan::of(linux)?;
+        let namespaces = NamespacePlan::of(linux)?;
         let filter = compile_seccomp(linux)?;
+        say_of(filter.as_ref());
         let devices = netdev::Devices::find(&linux.net_devices, &namespaces)?;
         self.group = rdt::Group::find(linux.intel_rdt.as_ref(), self.id)?;
         self.devices = devices;
@@ -249,7 +250,7 @@ impl<'a> Making<'a> {
         let mask = self.mask;
         let (v2_dir, cgroup_tasks) = (entry.v2_dir, entry.v1_tasks);
         let outer = Outer { console, start, cgroup_tasks, filter, mask };
-        let plan = self.plan(&mut namespaces, outer)?;
+        let plan = self.plan(&namespaces, outer)?;
         for warning in &plan.warnings {
             crate::notice::notice(warning);
         }
@@ -324,7 +325,7 @@ impl<'a> Making<'a> {
         Ok(socket)
     }
 
-    fn plan(&self, namespaces: &mut NamespacePlan, outer: Outer) -> Result<InitPlan, Error> {
+    fn plan(&self, namespaces: &NamespacePlan, outer: Outer) -> Result<InitPlan, Error> {
         let linux = self.linux()?;
         let (uids, gids) = (&linux.uid_mappings[..], &linux.gid_mappings[..]);
         let in_user_namespace = namespaces.has(Namespaces::USER);
@@ -345,8 +346,11 @@ impl<'a> Making<'a> {
             rootfs: &self.record.rootfs,
             mounts: MountFacts {
                 bundle: &self.record.bundle,
+                rootfs: &self.record.rootfs,
                 label: linux.mount_label.as_deref(),
                 in_user_namespace,
+                user_namespace: namespaces.given(Namespaces::USER),
+                by_parent: in_user_namespace && mapping::may_map_freely(),
                 cgroup_namespace: namespaces.has(Namespaces::CGROUP),
                 cgroups: &cgroups,
                 mapper: mapping::user_namespace,
@@ -410,11 +414,11 @@ impl<'a> Making<'a> {
                     cgroup: v2_dir.map(AsFd::as_fd),
                     memory: plan.memory,
                 };
-                match launch.go(self) {
+                match launch.go(&mut excursion, self) {
                     // A user may own the place, and not what lies between it and where he is.
                     Err(Error::Call { errno: Errno::ACCESS, .. }) if optional => {
                         launch.cgroup = None;
-                        launch.go(self)
+                        launch.go(&mut excursion, self)
                     }
                     other => other,
                 }
@@ -552,6 +556,10 @@ impl Parent for Making<'_> {
         points::call_inside(HookKind::CreateContainer, record, spec, Status::Creating, init)
     }
 
+    fn put_on_record(&mut self, child: &Child) -> Result<(), Error> {
+        self.dir.save_process(child.pid.as_raw_nonzero().get())
+    }
+
     fn ready(&mut self, child: &Child) -> Result<(), Error> {
         self.announce(child)
     }
@@ -611,6 +619,18 @@ pub(super) fn compile_seccomp(linux: &Linux) -> Result<Option<Filter>, Error> {
     match &linux.seccomp {
         Some(words) => Ok(Some(seccomp::compile(words, seccomp::NATIVE_ARCH)?)),
         None => Ok(None),
+    }
+}
+
+/// What is worth knowing of a filter.
+fn say_of(filter: Option<&Filter>) {
+    let Some(filter) = filter else { return };
+    crate::notice::detail(|| format!("seccomp filter flags: {}", filter.flags.bits()));
+    if !filter.unknown.is_empty() {
+        let names = filter.unknown.join(" ");
+        let text =
+            format!("linux.seccomp: left out {names}: no machine has a system call like that");
+        crate::notice::notice(&text);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cgroup::SubCgroups;
 use crate::error::Error;
 use crate::foreground::{self, SignalGuard};
 use crate::init::{Step, SyncPoint, receive_descriptor};
-use crate::plan::{ProcessFacts, affinity, plan_process, terminal};
+use crate::plan::{ProcessFacts, affinity, personality, plan_process, terminal};
 
 /// What is to be executed.
 #[derive(Clone, Debug)]
@@ -39,7 +39,8 @@ pub struct ExecFlags {
     pub user: Option<(u32, Option<u32>)>,
     /// Added to the supplementary groups.
     pub additional_gids: Vec<u32>,
-    /// Added to the bounding, effective and permitted capabilities.
+    /// Added to the bounding, effective and permitted capabilities, and to the ambient ones of a container
+    /// with inheritable ones.
     pub capabilities: Vec<String>,
     /// Set `no_new_privs`.
     pub no_new_privileges: bool,
@@ -174,7 +175,10 @@ impl Container {
         if !entry.v1_tasks.is_empty() {
             steps.push(Step::EnterCgroups { tasks: entry.v1_tasks });
         }
-        steps.extend(affinity(affinities.and_then(|words| words.last.as_deref()))?);
+        match affinities {
+            Some(words) => steps.extend(affinity(words.last.as_deref())?),
+            None => steps.push(Step::AllProcessors),
+        }
         // With rights on the host, limits are set from there: the container's user namespace has none.
         let limits_from_outside = in_user_namespace && privileged;
         let group = rdt::Group::of_container(linux.intel_rdt.as_ref(), &self.id);
@@ -224,6 +228,7 @@ impl Container {
         for warning in &plan.warnings {
             crate::notice::notice(warning);
         }
+        steps.extend(personality(&linux)?);
         steps.extend(plan.before);
         steps.extend(plan.after);
 
@@ -244,9 +249,9 @@ impl Container {
             false => Ok(()),
         };
         let mut parent = ExecParent { container: self, process, limits_from_outside, group };
-        let launched = entered.and_then(|()| match launch.go(&mut parent) {
+        let launched = entered.and_then(|()| match launch.go(&mut excursion, &mut parent) {
             Err(Error::CgroupRefuses { .. }) if options.cgroup.is_empty() => {
-                self.go_beside(pid, launch, &mut parent)
+                self.go_beside(pid, launch, &mut excursion, &mut parent)
             }
             other => other,
         });
@@ -267,11 +272,12 @@ impl Container {
         &self,
         pid: Pid,
         launch: Launch<'_>,
+        excursion: &mut Excursion,
         parent: &mut ExecParent<'_>,
     ) -> Result<Launched, Error> {
         let beside = self.cgroup().map(|cgroup| cgroup.entry_beside(pid)).transpose()?;
         let dir = beside.and_then(|entry| entry.v2_dir);
-        Launch { cgroup: dir.as_ref().map(AsFd::as_fd), ..launch }.go(parent)
+        Launch { cgroup: dir.as_ref().map(AsFd::as_fd), ..launch }.go(excursion, parent)
     }
 
     fn entry(&self, below: &[String]) -> Result<crate::cgroup::Entry, Error> {
@@ -296,11 +302,17 @@ fn add_capabilities(process: &mut Process, words: &[String]) {
         return;
     }
     let sets = process.capabilities.get_or_insert_with(Capabilities::default);
+    let Capabilities { bounding, effective, permitted, inheritable, ambient } = sets;
     for word in words {
-        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        let mut add = |set: &mut Vec<String>| {
             if !set.contains(word) {
                 set.push(word.clone());
             }
+        };
+        [&mut *bounding, effective, permitted].into_iter().for_each(&mut add);
+        // Without anything inheritable the container wants no ambient ones.
+        if !inheritable.is_empty() {
+            add(ambient);
         }
     }
 }

@@ -13,7 +13,9 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
 
 use crate::error::{Error, StepError, StepKind};
 use crate::foreground::Console;
-use crate::init::{Fault, Report, Step, SyncPoint, send_descriptor};
+use crate::init::{
+    Fault, MountStep, Report, Source, Step, SyncPoint, open_tree_of, send_descriptor,
+};
 use crate::plan::{NamespacePlan, OOM_SCORE};
 
 const CLONE: &str = "clone the container's process";
@@ -24,6 +26,10 @@ pub(super) trait Parent {
     fn namespaces(&mut self, pid: Pid) -> Result<(), Error>;
     /// Mounts are made and the root is not yet changed.
     fn mounts(&mut self, child: &Child) -> Result<(), Error>;
+    /// The child is to be found from now on, and cannot see to it itself.
+    fn put_on_record(&mut self, _child: &Child) -> Result<(), Error> {
+        Ok(())
+    }
     /// The child waits for its start.
     fn ready(&mut self, child: &Child) -> Result<(), Error>;
     /// The container's state, for whoever listens to its seccomp filter.
@@ -55,8 +61,12 @@ pub(super) enum Launched {
 
 impl Launch<'_> {
     /// Clones and answers the child until it waits for its start or has executed its program. On failure
-    /// the child is gone and reaped.
-    pub(super) fn go(&self, parent: &mut dyn Parent) -> Result<Launched, Error> {
+    /// the child is gone and reaped. What of `excursion` would mislead the parent, ends with the clone.
+    pub(super) fn go(
+        &self,
+        excursion: &mut Excursion,
+        parent: &mut dyn Parent,
+    ) -> Result<Launched, Error> {
         let (ours, theirs) = rustix::net::socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -92,7 +102,9 @@ impl Launch<'_> {
         drop(theirs);
         let waits = self.steps.iter().any(|step| matches!(step, Step::AwaitStart { .. }));
         let mut dialogue = Dialogue { steps: self.steps, child, waits };
-        match dialogue.answer(ours.as_fd(), parent) {
+        let answered =
+            excursion.leave(Namespaces::TIME).and_then(|()| dialogue.answer(ours.as_fd(), parent));
+        match answered {
             Ok(Progress::Executed) => Ok(Launched::Running(dialogue.child)),
             Ok(Progress::Ready) => Ok(Launched::Waiting(dialogue.child)),
             Err(error) => {
@@ -149,9 +161,14 @@ impl Dialogue<'_> {
                 None => return Err(Error::Died { signal: self.killed_by() }),
                 Some(Report::Failed { step, fault }) => return Err(word(self.steps, step, fault)),
                 Some(Report::Replaced(pid)) => self.replaced(pid)?,
+                Some(Report::Wants { step }) => {
+                    self.open_source(step, control)?;
+                    continue;
+                }
                 Some(Report::Reached(SyncPoint::Namespaces, _)) => {
                     parent.namespaces(self.child.pid)?;
                 }
+                Some(Report::Reached(SyncPoint::Record, _)) => parent.put_on_record(&self.child)?,
                 Some(Report::Reached(SyncPoint::Mounts, _)) => parent.mounts(&self.child)?,
                 Some(Report::Reached(SyncPoint::Listener, fd)) => {
                     hand_over_listener(self.child.pidfd.as_fd(), self.child.pid, fd, &*parent)?;
@@ -174,6 +191,25 @@ impl Dialogue<'_> {
         let old = std::mem::replace(&mut self.child, Child { pid, pidfd });
         old.wait().map_err(Error::call("wait for the intermediate process"))?;
         Ok(())
+    }
+
+    /// Opens the source of a mount for the child, in the child's mount namespace: what earlier mounts have
+    /// made is there.
+    fn open_source(&self, index: usize, control: BorrowedFd<'_>) -> Result<(), Error> {
+        let Some(Step::Mount(MountStep { source: Source::Tree(tree), .. })) = self.steps.get(index)
+        else {
+            return Err(Error::Died { signal: None });
+        };
+        let mut excursion = Excursion::new();
+        excursion
+            .enter(Namespaces::MOUNT, self.child.pidfd.as_fd())
+            .map_err(Error::call("join the container's mount namespace"))?;
+        let opened = open_tree_of(tree);
+        excursion.end()?;
+        let opened = opened.map_err(|fault| word(self.steps, index, fault))?.into_fd();
+        let mount = opened.ok_or(Error::Died { signal: None })?;
+        send_descriptor(control, mount.as_fd(), b"m")
+            .map_err(Error::call("hand a mount to the container's first process"))
     }
 
     fn killed_by(&self) -> Option<i32> {
@@ -381,11 +417,17 @@ impl Excursion {
         Ok(())
     }
 
+    /// Goes back from one of them. In a foreign time namespace procfs tells other times.
+    fn leave(&mut self, kind: Namespaces) -> Result<(), Error> {
+        let Some(at) = self.back.iter().position(|(left, _)| *left == kind) else { return Ok(()) };
+        let (_, own) = self.back.remove(at);
+        dhow_sys::set_namespace(own.as_fd(), kind).map_err(Error::call(GOING_BACK))
+    }
+
     /// Goes back, last left first.
     pub(super) fn end(self) -> Result<(), Error> {
         for (kind, own) in self.back.iter().rev() {
-            dhow_sys::set_namespace(own.as_fd(), *kind)
-                .map_err(Error::call("go back to the runtime's own namespace"))?;
+            dhow_sys::set_namespace(own.as_fd(), *kind).map_err(Error::call(GOING_BACK))?;
         }
         if let Some(cwd) = self.cwd {
             rustix::process::fchdir(cwd)
@@ -394,6 +436,8 @@ impl Excursion {
         Ok(())
     }
 }
+
+const GOING_BACK: &str = "go back to the runtime's own namespace";
 
 fn own_namespace(kind: Namespaces) -> &'static str {
     match kind {
@@ -438,7 +482,7 @@ mod tests {
     fn launch(steps: &[Step], cgroup: Option<BorrowedFd<'_>>) -> Result<Exit, Error> {
         let namespaces = Namespaces::empty();
         let launch = Launch { steps, namespaces, cgroup, memory: Memory::Copied };
-        match launch.go(&mut Nobody)? {
+        match launch.go(&mut Excursion::new(), &mut Nobody)? {
             Launched::Running(child) | Launched::Waiting(child) => {
                 child.wait().map_err(Error::call("wait"))
             }

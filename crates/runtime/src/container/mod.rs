@@ -172,8 +172,16 @@ impl Container {
                     _ => Ok(()),
                 }
             }
+            // Without a PID namespace the others live on when the first one has gone.
+            _ if signal == KILL && !self.has_pid_namespace() && self.has_processes() => {
+                Ok(self.needed_cgroup("kill")?.kill()?)
+            }
             _ => Err(self.wrong("kill", status)),
         }
+    }
+
+    fn has_processes(&self) -> bool {
+        self.pids().is_ok_and(|pids| !pids.is_empty())
     }
 
     fn has_pid_namespace(&self) -> bool {

@@ -9,7 +9,7 @@ use dhow_sys::Namespaces;
 use super::state::Record;
 use super::{home, state_of};
 use crate::error::Error;
-use crate::hooks::{HookInput, Join, run_every_hook, run_hooks};
+use crate::hooks::{Confinement, HookInput, Join, run_every_hook, run_hooks};
 use crate::plan::variable;
 
 /// Whether any hook is to be called at this point.
@@ -38,7 +38,10 @@ pub(super) fn call_inside(
     status: Status,
     init: BorrowedFd<'_>,
 ) -> Result<(), Error> {
-    let Some(hooks) = &spec.hooks else { return Ok(()) };
+    let Some(hooks) = spec.hooks.as_ref().map(|hooks| hooks.of(kind)) else { return Ok(()) };
+    if hooks.is_empty() {
+        return Ok(());
+    }
     let state = state_of(record, spec, status);
     // Before the root is changed the container's files are below its place on the host.
     let directory = match kind {
@@ -46,9 +49,16 @@ pub(super) fn call_inside(
         _ => Path::new("/"),
     };
     let environment = environment(record, spec);
-    let join = Join { init, namespaces: namespaces(spec), directory };
+    // The container is complete, and what runs in it is held as its program will be.
+    let filter = match (kind, &spec.linux) {
+        (HookKind::StartContainer, Some(linux)) => super::create::compile_seccomp(linux)?,
+        _ => None,
+    };
+    let no_new_privileges = spec.process.as_ref().is_some_and(|process| process.no_new_privileges);
+    let confinement = filter.as_ref().map(|filter| Confinement { no_new_privileges, filter });
+    let join = Join { init, namespaces: namespaces(spec), directory, confinement };
     let input = HookInput { state: &state, join: Some(join), environment: &environment };
-    Ok(run_hooks(kind, hooks.of(kind), &input)?)
+    Ok(run_hooks(kind, hooks, &input)?)
 }
 
 /// What the container's program gets: with a home, which it may not have asked for.

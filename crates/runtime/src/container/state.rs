@@ -57,9 +57,6 @@ pub(super) struct Record {
     /// runs in them is somebody else's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cgroup_intended: Option<CgroupRecord>,
-    /// The systemd unit that holds the cgroup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) unit: Option<String>,
     /// The resctrl groups that go with the container, in the order in which they can be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) resctrl: Vec<PathBuf>,
@@ -284,7 +281,6 @@ impl Record {
             after_start: None,
             cgroup: None,
             cgroup_intended: None,
-            unit: None,
             resctrl: Vec::new(),
         }
     }

@@ -21,7 +21,9 @@ use dhow_spec::runtime::{Hook, HookKind, State};
 use dhow_sys::{Errno, Exit, Namespaces};
 use rustix::pipe::PipeFlags;
 
+use crate::seccomp::Filter;
 use crate::text::ErrnoWords;
+use crate::words::fault_of_signal;
 use attend::{Attendance, Outcome};
 use start::{Program, Streams};
 
@@ -34,6 +36,16 @@ pub(crate) struct Join<'a> {
     pub(crate) namespaces: Namespaces,
     /// The working directory, as it is called there.
     pub(crate) directory: &'a Path,
+    /// What the container's program may not do, and the hook in its place neither.
+    pub(crate) confinement: Option<Confinement<'a>>,
+}
+
+/// Limits that a process sets itself before it executes a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Confinement<'a> {
+    pub(crate) no_new_privileges: bool,
+    /// Loaded without a listener: what it would tell of is refused with `ENOSYS`.
+    pub(crate) filter: &'a Filter,
 }
 
 /// What all hooks of one point get.
@@ -165,7 +177,11 @@ impl fmt::Display for HookFault {
                 write!(f, "exit status {code}{}", Said(output))
             }
             Self::Ended { exit: Exit::Signal(signal), output } => {
-                write!(f, "killed by signal {signal}{}", Said(output))
+                write!(f, "killed by signal {signal}")?;
+                if let Some(fault) = fault_of_signal(*signal) {
+                    write!(f, " ({fault})")?;
+                }
+                write!(f, "{}", Said(output))
             }
             Self::Timeout { seconds, output } => {
                 write!(f, "hook ran past specified timeout of {seconds} s{}", Said(output))
@@ -234,6 +250,7 @@ mod tests {
     fn a_failure_names_the_hook_and_how_it_ended() {
         check(shell("exit 3"), "/bin/sh: exit status 3");
         check(shell("kill -9 $$"), "/bin/sh: killed by signal 9");
+        check(shell("kill -31 $$"), "/bin/sh: killed by signal 31 (bad system call)");
         check(shell("echo one; echo two >&2; exit 1"), "/bin/sh: exit status 1, output: one; two");
         let nowhere = Hook { path: "/nowhere".to_owned(), ..Hook::default() };
         check(nowhere, "/nowhere: execute: no such file or directory");
@@ -326,7 +343,8 @@ mod tests {
         let script =
             r"pwd; cd /proc/self/ns && readlink user pid uts mnt ipc | tr '\n' ' '; id -u; exit 1";
         let directory = Path::new("/usr");
-        let join = Some(Join { init: init.pidfd.as_fd(), namespaces, directory });
+        let confinement = None;
+        let join = Some(Join { init: init.pidfd.as_fd(), namespaces, directory, confinement });
         let error = call_with(shell(script), &state("/b"), join).unwrap_err();
         dhow_sys::pidfd_kill(init.pidfd.as_fd(), 9).unwrap();
         init.wait().unwrap();
@@ -345,7 +363,7 @@ mod tests {
         let init = dhow_sys::clone_child(&clone, || dhow_sys::exit_now(0)).unwrap();
         init.wait().unwrap();
         let (namespaces, directory) = (Namespaces::UTS, Path::new("/"));
-        let join = Join { init: init.pidfd.as_fd(), namespaces, directory };
+        let join = Join { init: init.pidfd.as_fd(), namespaces, directory, confinement: None };
         let error = call_with(shell(":"), &state("/b"), Some(join)).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use dhow_spec::runtime::Hook;
-use dhow_sys::{Argv, Child, Errno, Memory, Namespaces, SignalSet};
+use dhow_sys::{Argv, Child, Errno, Memory, Namespaces, SeccompFlags, SignalSet};
 use rustix::process::{Pid, PidfdFlags};
 use rustix::thread::{Gid, Uid};
 
-use super::{HookFault, Join, attending, pipe, starting};
+use super::{Confinement, HookFault, Join, attending, pipe, starting};
+use crate::seccomp::Filter;
 use crate::text::c_string;
 
 /// The hook's ends of its streams.
@@ -43,18 +44,20 @@ struct Started {
 }
 
 /// What starting a hook consists of, as errors word it.
-const DOINGS: [&str; 5] = [
+const DOINGS: [&str; 6] = [
     "join the container's namespaces",
     "make a process",
     "set up its streams",
     "execute",
     "enter its directory",
+    "confine it",
 ];
 const JOINING: u8 = 0;
 const CLONING: u8 = 1;
 const STREAMS: u8 = 2;
 const EXECUTING: u8 = 3;
 const ENTERING: u8 = 4;
+const CONFINING: u8 = 5;
 
 impl Program {
     pub(super) fn new(hook: &Hook, environment: &[String]) -> Self {
@@ -75,9 +78,10 @@ impl Program {
     /// Starts it in the runtime's namespaces.
     pub(super) fn start(&self, streams: &Streams) -> Result<Child, HookFault> {
         let mut failure = None;
-        let child =
-            dhow_sys::clone_child(&plain_clone(Memory::Shared), || self.run(streams, &mut failure))
-                .map_err(starting(DOINGS[usize::from(CLONING)]))?;
+        let child = dhow_sys::clone_child(&plain_clone(Memory::Shared), || {
+            self.run(streams, None, &mut failure)
+        })
+        .map_err(starting(DOINGS[usize::from(CLONING)]))?;
         checked(child, failure)
     }
 
@@ -134,7 +138,8 @@ impl Program {
         }
         let clone = dhow_sys::Clone { sibling: true, ..plain_clone(Memory::Shared) };
         let mut failure = None;
-        match dhow_sys::clone_child(&clone, || self.run(streams, &mut failure)) {
+        let confinement = join.confinement;
+        match dhow_sys::clone_child(&clone, || self.run(streams, confinement, &mut failure)) {
             Err(errno) => Started { pid: 0, errno: errno.raw_os_error(), doing: CLONING },
             Ok(child) => {
                 let (doing, errno) = failure.map_or((0, 0), |(d, e)| (d, e.raw_os_error()));
@@ -144,17 +149,32 @@ impl Program {
     }
 
     /// The hook's own process, up to its program; says in `failure` why it did not get there.
-    fn run(&self, streams: &Streams, failure: &mut Option<(u8, Errno)>) -> Infallible {
-        let (doing, errno) = match set_up(streams) {
-            Err(errno) => (STREAMS, errno),
-            Ok(()) => {
-                dhow_sys::reset_dispositions(self.ignored);
-                dhow_sys::set_mask(SignalSet::NONE);
-                (EXECUTING, dhow_sys::execve(&self.path, &self.argv, &self.envp))
-            }
-        };
-        *failure = Some((doing, errno));
+    fn run(
+        &self,
+        streams: &Streams,
+        confinement: Option<Confinement<'_>>,
+        failure: &mut Option<(u8, Errno)>,
+    ) -> Infallible {
+        *failure = Some(self.become_program(streams, confinement));
         dhow_sys::exit_now(127)
+    }
+
+    /// Returns what failed.
+    fn become_program(
+        &self,
+        streams: &Streams,
+        confinement: Option<Confinement<'_>>,
+    ) -> (u8, Errno) {
+        if let Err(errno) = set_up(streams) {
+            return (STREAMS, errno);
+        }
+        dhow_sys::reset_dispositions(self.ignored);
+        dhow_sys::set_mask(SignalSet::NONE);
+        // Last: the filter need not allow more than the hook does.
+        if let Some(Err(errno)) = confinement.map(confine) {
+            return (CONFINING, errno);
+        }
+        (EXECUTING, dhow_sys::execve(&self.path, &self.argv, &self.envp))
     }
 }
 
@@ -167,6 +187,15 @@ fn set_up(streams: &Streams) -> Result<(), Errno> {
     rustix::stdio::dup2_stdout(&streams.output)?;
     rustix::stdio::dup2_stderr(&streams.output)?;
     dhow_sys::close_on_exec_from(3)
+}
+
+fn confine(confinement: Confinement<'_>) -> Result<(), Errno> {
+    if confinement.no_new_privileges {
+        rustix::thread::set_no_new_privs(true)?;
+    }
+    let Filter { program, flags, .. } = confinement.filter;
+    let listening = SeccompFlags::NEW_LISTENER.with(SeccompFlags::WAIT_KILLABLE_RECV);
+    dhow_sys::load_seccomp(program, flags.without(listening)).map(drop)
 }
 
 /// In a user namespace the runtime's own ids may mean nobody, and exec would take nobody's capabilities

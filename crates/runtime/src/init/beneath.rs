@@ -83,9 +83,13 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<P
 /// runc does: images link `/var/run` to a `/run` that they do not have.
 pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<Place, Fault> {
     match open(root, path, OFlags::PATH) {
-        Err(Errno::NOENT) => {}
-        other => return other.at(At::Target),
+        Err(Errno::NOENT) => make(root, path, kind),
+        other => other.at(At::Target),
     }
+}
+
+/// The second half of [`open_or_make`], for a `path` that was not there.
+pub(crate) fn make(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<Place, Fault> {
     // Most often only the last name is missing.
     let bytes = path.to_bytes();
     let cut = bytes.iter().rposition(|byte| *byte == b'/');

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use dhow_sys::{Argv, Clone, Errno, Memory, SignalSet, clone_child, exit_now};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -13,7 +13,7 @@ use rustix::process::{DumpableBehavior, Signal, Uid};
 
 use super::beneath::Place;
 use super::report::{At, Fault, InStep, Report, SyncPoint};
-use super::step::Step;
+use super::step::{MountStep, Step};
 use super::terminal::{self, Terminal};
 use super::{beneath, identity, mounts};
 
@@ -51,6 +51,7 @@ fn go_on(child: &mut Child<'_>, steps: &[Step], from: usize) -> Infallible {
     for (index, step) in steps.iter().enumerate().skip(from) {
         let done = match step {
             Step::Replace { namespaces } => child.replace(*namespaces, steps, index + 1),
+            Step::Mount(mount) => child.mount(index, mount),
             step => child.take(step),
         };
         if let Err(fault) = done {
@@ -75,7 +76,6 @@ impl Child<'_> {
             Step::TakeRoot { .. }
             | Step::HoldRoot { .. }
             | Step::DetachRootParent
-            | Step::Mount(_)
             | Step::Remount { .. }
             | Step::Devices { .. }
             | Step::Links(_)
@@ -101,13 +101,20 @@ impl Child<'_> {
             }
             Step::PutOnRecord { file } => self.put_on_record(file.as_fd()),
             Step::Sync(point) => self.sync(*point, 0),
-            Step::AwaitStart { listener } => self.await_start(listener.as_fd()),
+            Step::AwaitStart { listener, keep } => self.await_start(listener.as_fd(), keep),
             Step::Seccomp { filter, flags, listener } => self.seccomp(filter, *flags, *listener),
             Step::Exec { argv, envp, candidates, mask, defaults, .. } => {
                 self.exec(argv, envp, candidates, *mask, *defaults)
             }
             step => take_plain(step),
         }
+    }
+
+    fn mount(&self, index: usize, mount: &MountStep) -> Result<(), Fault> {
+        mounts::mount(self.root()?, mount, || {
+            Report::Wants { step: index }.send(self.control)?;
+            terminal::receive_descriptor(self.control)?.ok_or(Errno::PIPE)
+        })
     }
 
     fn take_below_root(&mut self, step: &Step) -> Result<(), Fault> {
@@ -121,7 +128,6 @@ impl Child<'_> {
                 Ok(())
             }
             Step::DetachRootParent => mounts::detach_root_parent(self.root()?),
-            Step::Mount(mount) => mounts::mount(self.root()?, mount),
             Step::Remount { target, attr, recursive } => {
                 mounts::remount(self.root()?, target, attr, *recursive)
             }
@@ -202,7 +208,12 @@ impl Child<'_> {
         wait_for_word(to)
     }
 
-    fn await_start(&mut self, listener: BorrowedFd<'_>) -> Result<(), Fault> {
+    fn await_start(&mut self, listener: BorrowedFd<'_>, keep: &[RawFd]) -> Result<(), Fault> {
+        let number = listener.as_raw_fd();
+        let (below, above) = keep.split_at(keep.partition_point(|kept| *kept < number));
+        dhow_sys::close_others(below.iter().chain(&[number]).chain(above).copied())?;
+        dhow_sys::end_on_signals();
+        dhow_sys::set_mask(SignalSet::NONE);
         let connection = rustix::io::retry_on_intr(|| {
             rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)
         })?;
@@ -346,6 +357,13 @@ fn take_plain(step: &Step) -> Result<(), Fault> {
         Step::Scheduler(attr) => dhow_sys::sched_setattr(attr)?,
         Step::IoPriority(value) => dhow_sys::ioprio_set(*value)?,
         Step::MemoryPolicy { mode, nodes } => dhow_sys::set_mempolicy(*mode, nodes)?,
+        Step::AllProcessors => {
+            // The kernel takes those away that are not there or not the cgroup's. A process with a deadline
+            // has all of them already, and may not change that.
+            let mut all = rustix::thread::CpuSet::new();
+            (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+            let _ = rustix::thread::sched_setaffinity(None, &all);
+        }
         Step::Affinity(cpus) => rustix::thread::sched_setaffinity(None, cpus)?,
         Step::Personality(value) => dhow_sys::set_personality(*value)?,
         Step::Umask(mask) => {

@@ -14,7 +14,8 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use super::mounts::{change, propagate};
+use super::attributes::{READ_ONLY, change};
+use super::mounts::propagate;
 use super::report::{At, Fault, InStep};
 use super::step::MountStep;
 
@@ -42,7 +43,7 @@ pub(super) fn mount(
     copy_directory(from.as_fd(), mounted.as_fd(), DEPTH_MAX).at(At::CopyUp)?;
     own(mounted.as_fd(), c".", &stat).at(At::CopyUp)?;
     if flags.contains(MountFlags::RDONLY) {
-        let read_only = dhow_sys::MountAttr { set: super::mounts::READ_ONLY, ..Default::default() };
+        let read_only = dhow_sys::MountAttr { set: READ_ONLY, ..Default::default() };
         dhow_sys::mount_setattr(mounted.as_fd(), c"", false, &read_only).at(At::Attributes)?;
     }
     change(mounted.as_fd(), step)?;

@@ -1,19 +1,21 @@
 //! The child's hands for everything below the root: mounts, nodes, links, masks.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use dhow_sys::{Errno, MountAttr, fd_path, mount_setattr};
+use dhow_sys::{Errno, MOUNT_ATTR_IDMAP, MountAttr, fd_path, mount_setattr};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount,
-    open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
+    fsopen, move_mount, open_tree,
 };
 
+use super::attributes::{READ_ONLY, change};
 use super::beneath::{self, Kind, Place};
 use super::copy_up;
 use super::report::{At, Fault, InStep};
-use super::step::{Link, MountStep, Node, Source};
+use super::step::{Link, MountStep, Node, Source, Target, Tree};
 
 /// A detached copy of the mount (or the tree of mounts) at `path` below `dir`.
 fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<Place, Errno> {
@@ -85,67 +87,159 @@ fn set_propagation(mount: BorrowedFd<'_>, propagation: u64, recursive: bool) -> 
     mount_setattr(mount, c"", recursive, &attr)
 }
 
-/// Carries out one mount.
-pub(super) fn mount(root: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
+/// Carries out one mount. `fetch` has the parent open a source that this process may not.
+pub(super) fn mount(
+    root: BorrowedFd<'_>,
+    step: &MountStep,
+    fetch: impl FnOnce() -> Result<OwnedFd, Errno>,
+) -> Result<(), Fault> {
     match &step.source {
-        Source::Tree { path, recursive } if step.is_plain() => {
-            let target = beneath::open_or_make(root, &step.target, step.kind)?;
+        Source::Tree(tree) if step.is_plain() && !tree.by_parent && tree.map.is_none() => {
+            let target = open_target(root, step, || kind_of(CWD, &tree.path))?;
             let flags =
-                if *recursive { MountFlags::BIND | MountFlags::REC } else { MountFlags::BIND };
+                if tree.recursive { MountFlags::BIND | MountFlags::REC } else { MountFlags::BIND };
             let place = fd_path(target.as_fd());
-            Ok(rustix::mount::mount(&**path, place.as_c_str(), c"", flags, None::<&CStr>)?)
-        }
-        Source::Tree { path, recursive } => {
-            let tree = clone_tree(CWD, path, *recursive).at(At::Source)?;
-            attach_tree(root, step, tree.as_fd())
-        }
-        Source::Detached { mount, .. } => attach_tree(root, step, mount.as_fd()),
-        Source::FileSystem { kind, source, flags, data, fallback } => {
-            let target = beneath::open_or_make(root, &step.target, step.kind)?;
-            if step.copy_up {
-                return copy_up::mount(root, step, target.as_fd(), *flags, data.as_deref());
+            match rustix::mount::mount(&*tree.path, place.as_c_str(), c"", flags, None::<&CStr>) {
+                // The target is open already.
+                Err(Errno::NOENT) => Err(Errno::NOENT).at(At::Source),
+                other => Ok(other?),
             }
-            let place = fd_path(target.as_fd());
-            match rustix::mount::mount(
-                source.as_c_str(),
-                place.as_c_str(),
-                kind.as_c_str(),
-                *flags,
-                data.as_deref(),
-            ) {
-                Err(Errno::PERM) if fallback.is_some() => {
-                    let path = fallback.as_deref().unwrap_or(c"/");
-                    let tree = clone_tree(CWD, path, true).at(At::Source)?;
-                    return attach_tree(root, step, tree.as_fd());
+        }
+        Source::Tree(tree) => {
+            let opened = match open_tree_of(tree) {
+                Err(Fault { errno: Errno::ACCESS | Errno::PERM, .. }) if tree.by_parent => {
+                    Place::from(fetch().at(At::Source)?)
                 }
                 other => other?,
-            }
-            if step.is_plain() {
-                return Ok(());
-            }
-            let mounted = beneath::open(root, &step.target, OFlags::PATH).at(At::Target)?;
-            change(mounted.as_fd(), step)?;
-            propagate(mounted.as_fd(), step)
+            };
+            attach_tree(root, step, opened.as_fd())
+        }
+        Source::FileSystem { .. } => mount_file_system(root, step),
+    }
+}
+
+fn mount_file_system(root: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
+    let Source::FileSystem { kind, source, flags, data, fallback } = &step.source else {
+        return Ok(());
+    };
+    let (target, made) = match look_up(root, step)? {
+        Some(place) => (place, false),
+        None => (beneath::make(root, &step.target, Kind::Directory)?, true),
+    };
+    let mut room = [0u8; DATA_BYTES_MAX];
+    let mut data = data.as_deref();
+    if !made && kind.as_c_str() == c"tmpfs" {
+        data = Some(with_mode_of(target.as_fd(), data.unwrap_or_default(), &mut room)?);
+    }
+    if step.copy_up {
+        return copy_up::mount(root, step, target.as_fd(), *flags, data);
+    }
+    let place = fd_path(target.as_fd());
+    let mounted =
+        rustix::mount::mount(source.as_c_str(), place.as_c_str(), kind.as_c_str(), *flags, data);
+    match (mounted, fallback) {
+        (Err(Errno::PERM), Some(path)) => {
+            let tree = clone_tree(CWD, path, true).at(At::Source)?;
+            return attach_tree(root, step, tree.as_fd());
+        }
+        (other, _) => other?,
+    }
+    if step.is_plain() {
+        return Ok(());
+    }
+    let mounted = beneath::open(root, &step.target, OFlags::PATH).at(At::Target)?;
+    change(mounted.as_fd(), step)?;
+    propagate(mounted.as_fd(), step)
+}
+
+/// The longest option text that the kernel takes is a page.
+const DATA_BYTES_MAX: usize = 4096;
+
+/// A tmpfs takes the mode of the directory that it covers, unless `data`, which comes later, has its own.
+fn with_mode_of<'a>(
+    target: BorrowedFd<'_>,
+    data: &'a CStr,
+    room: &'a mut [u8; DATA_BYTES_MAX],
+) -> Result<&'a CStr, Fault> {
+    let bytes = data.to_bytes_with_nul();
+    if bytes.starts_with(b"mode=") || bytes.windows(6).any(|part| part == b",mode=") {
+        return Ok(data);
+    }
+    let mode = rustix::fs::fstat(target).at(At::Target)?.st_mode & 0o7777;
+    let digit = |at: u32| b'0' + ((mode >> (3 * at)) & 7) as u8;
+    let word = [b"mode=".as_slice(), &[digit(3), digit(2), digit(1), digit(0)]];
+    let comma: &[u8] = if data.is_empty() { b"" } else { b"," };
+    let mut length = 0;
+    for part in [word[0], word[1], comma, bytes] {
+        let place = room.get_mut(length..length + part.len()).ok_or(Errno::NAMETOOLONG)?;
+        place.copy_from_slice(part);
+        length += part.len();
+    }
+    CStr::from_bytes_with_nul(&room[..length]).map_err(|_| Fault::from(Errno::INVAL))
+}
+
+/// The mount's target, if it is there.
+fn look_up(root: BorrowedFd<'_>, step: &MountStep) -> Result<Option<Place>, Fault> {
+    let flags = match step.onto {
+        Target::OwnDirectory => OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW,
+        Target::Directory | Target::LikeSource => OFlags::PATH,
+    };
+    match beneath::open(root, &step.target, flags) {
+        Ok(place) => Ok(Some(place)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOTDIR) if step.onto == Target::OwnDirectory => {
+            Err(Errno::NOTDIR).at(At::Symlink)
+        }
+        Err(errno) => Err(errno).at(At::Target),
+    }
+}
+
+/// The mount's target, made like its source if it is missing.
+fn open_target(
+    root: BorrowedFd<'_>,
+    step: &MountStep,
+    kind: impl FnOnce() -> Result<Kind, Errno>,
+) -> Result<Place, Fault> {
+    match look_up(root, step)? {
+        Some(place) => Ok(place),
+        None => {
+            let kind = match step.onto {
+                Target::LikeSource => kind().at(At::Source)?,
+                Target::Directory | Target::OwnDirectory => Kind::Directory,
+            };
+            beneath::make(root, &step.target, kind)
         }
     }
+}
+
+fn kind_of(dir: BorrowedFd<'_>, path: &CStr) -> Result<Kind, Errno> {
+    let stat = rustix::fs::statat(dir, path, AtFlags::EMPTY_PATH)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Ok(Kind::Directory),
+        _ => Ok(Kind::File),
+    }
+}
+
+/// A detached copy of a tree, with its ids mapped.
+pub(crate) fn open_tree_of(tree: &Tree) -> Result<Place, Fault> {
+    let copy = clone_tree(CWD, &tree.path, tree.recursive).at(At::Source)?;
+    if let Some(map) = &tree.map {
+        let attr = MountAttr {
+            set: MOUNT_ATTR_IDMAP,
+            user_namespace: map.user_namespace.as_raw_fd(),
+            ..MountAttr::default()
+        };
+        mount_setattr(copy.as_fd(), c"", map.recursive, &attr).at(At::IdMap)?;
+    }
+    Ok(copy)
 }
 
 fn attach_tree(root: BorrowedFd<'_>, step: &MountStep, tree: BorrowedFd<'_>) -> Result<(), Fault> {
     // Attributes first: nobody ever sees a read-only bind mount writable.
     change(tree, step)?;
-    let target = beneath::open_or_make(root, &step.target, step.kind)?;
+    let target = open_target(root, step, || kind_of(tree, c""))?;
     attach(tree, target.as_fd())?;
     propagate(tree, step)
-}
-
-pub(super) fn change(mount: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
-    if !step.attr.is_empty() {
-        mount_setattr(mount, c"", false, &step.attr).at(At::Attributes)?;
-    }
-    if !step.recursive_attr.is_empty() {
-        mount_setattr(mount, c"", true, &step.recursive_attr).at(At::Attributes)?;
-    }
-    Ok(())
 }
 
 pub(super) fn propagate(mount: BorrowedFd<'_>, step: &MountStep) -> Result<(), Fault> {
@@ -253,33 +347,43 @@ pub(super) fn mask(
     let null = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .at(At::Source)?;
     let null = fd_path(null.as_fd());
+    let mut empty: Option<Place> = None;
     for path in paths {
         let target = match beneath::open(root, path, OFlags::PATH) {
             Ok(target) => target,
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             Err(errno) => return Err(errno).at(At::Target),
         };
-        let place = fd_path(target.as_fd());
-        let bound = rustix::mount::mount(
-            null.as_c_str(),
-            place.as_c_str(),
-            c"",
-            MountFlags::BIND,
-            None::<&CStr>,
-        );
-        match bound {
+        match (bind(null.as_c_str(), target.as_fd()), &empty) {
             // A file cannot cover a directory.
-            Err(Errno::NOTDIR) => rustix::mount::mount(
-                c"tmpfs",
-                place.as_c_str(),
-                c"tmpfs",
-                MountFlags::RDONLY,
-                Some(label.unwrap_or(c"nr_blocks=1,nr_inodes=1")),
-            )?,
-            other => other?,
+            (Err(Errno::NOTDIR), Some(empty)) => {
+                bind(fd_path(empty.as_fd()).as_c_str(), target.as_fd())?;
+            }
+            (Err(Errno::NOTDIR), None) => empty = Some(mount_empty(target.as_fd(), label)?),
+            (other, _) => other?,
         }
     }
     Ok(())
+}
+
+/// Covers a directory by an empty file system, and returns that: by its path somebody else's could be found.
+fn mount_empty(target: BorrowedFd<'_>, label: Option<&CStr>) -> Result<Place, Fault> {
+    let context = Place::from(fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?);
+    fsconfig_set_flag(context.as_fd(), c"ro")?;
+    if let Some(label) = label {
+        fsconfig_set_string(context.as_fd(), c"context", label)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let mounted = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, read_only)?;
+    let mounted = Place::from(mounted);
+    attach(mounted.as_fd(), target)?;
+    Ok(mounted)
+}
+
+fn bind(source: &CStr, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let place = fd_path(target);
+    rustix::mount::mount(source, place.as_c_str(), c"", MountFlags::BIND, None::<&CStr>)
 }
 
 /// Makes paths read-only by mounting each onto itself.
@@ -297,9 +401,6 @@ pub(super) fn read_only(root: BorrowedFd<'_>, paths: &[std::ffi::CString]) -> Re
     }
     Ok(())
 }
-
-/// `MOUNT_ATTR_RDONLY`.
-pub(crate) const READ_ONLY: u64 = 1;
 
 /// Changes the root to `root` by pivot_root and lets go of the old one.
 pub(super) fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<(), Fault> {

@@ -42,10 +42,14 @@ pub(crate) enum At {
     Outside,
     /// Talking to the console socket.
     Console,
+    /// Mapping the ids of a mount.
+    IdMap,
+    /// The target is there and no directory of its own.
+    Symlink,
 }
 
 impl At {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Itself,
         Self::Target,
         Self::MakeTarget,
@@ -63,6 +67,8 @@ impl At {
         Self::Ambient,
         Self::Outside,
         Self::Console,
+        Self::IdMap,
+        Self::Symlink,
     ];
 
     /// The words between the step's own and the errno's; empty for the step itself.
@@ -85,6 +91,9 @@ impl At {
             Self::Ambient => "raise ambient capabilities",
             Self::Outside => "it is outside of the container's root",
             Self::Console => "console socket",
+            Self::IdMap => "map ids",
+            // The words of runc.
+            Self::Symlink => "must be mounted on ordinary directory",
         }
     }
 }
@@ -119,6 +128,8 @@ impl<T> InStep<T> for Result<T, Errno> {
 pub(crate) enum SyncPoint {
     /// New namespaces are there: the parent writes id mappings, moves devices in, sets what only it may.
     Namespaces,
+    /// The process cannot write its own line as the host sees it: the parent puts it on record.
+    Record,
     /// Mounts are made, the root is not yet changed: the parent runs hooks.
     Mounts,
     /// All but the exec is done: the parent puts the pid on record.
@@ -128,7 +139,8 @@ pub(crate) enum SyncPoint {
 }
 
 impl SyncPoint {
-    const ALL: [Self; 4] = [Self::Namespaces, Self::Mounts, Self::Ready, Self::Listener];
+    const ALL: [Self; 5] =
+        [Self::Namespaces, Self::Record, Self::Mounts, Self::Ready, Self::Listener];
 }
 
 /// One record from the child.
@@ -138,6 +150,8 @@ pub(crate) enum Report {
     Reached(SyncPoint, i32),
     /// The child cloned itself anew; the container is the process of this pid.
     Replaced(i32),
+    /// The child may not open the source of mount step number `step`, and waits for its descriptor.
+    Wants { step: usize },
     /// Step number `step` failed and the child has gone.
     Failed { step: usize, fault: Fault },
 }
@@ -145,6 +159,7 @@ pub(crate) enum Report {
 const REACHED: u32 = 1;
 const REPLACED: u32 = 2;
 const FAILED: u32 = 3;
+const WANTS: u32 = 4;
 const RECORD_BYTES: usize = 16;
 
 impl Report {
@@ -152,6 +167,7 @@ impl Report {
         let (tag, a, b, c) = match self {
             Self::Reached(point, value) => (REACHED, point as u32, value as u32, 0),
             Self::Replaced(pid) => (REPLACED, pid as u32, 0, 0),
+            Self::Wants { step } => (WANTS, step as u32, 0, 0),
             Self::Failed { step, fault } => {
                 (FAILED, step as u32, fault.at as u32, fault.errno.raw_os_error() as u32)
             }
@@ -173,6 +189,7 @@ impl Report {
                 Some(Self::Reached(point, word(2) as i32))
             }
             REPLACED => Some(Self::Replaced(word(1) as i32)),
+            WANTS => Some(Self::Wants { step: word(1) as usize }),
             FAILED => Some(Self::Failed {
                 step: word(1) as usize,
                 fault: Fault {
@@ -217,5 +234,7 @@ mod tests {
         }
         let replaced = Report::Replaced(4_000_000);
         assert_eq!(Report::decode(&replaced.encode()), Some(replaced));
+        let wants = Report::Wants { step: 70_000 };
+        assert_eq!(Report::decode(&wants.encode()), Some(wants));
     }
 }

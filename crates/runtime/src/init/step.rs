@@ -13,7 +13,6 @@ use dhow_sys::{Argv, MountAttr, Namespaces, SeccompFlags, SignalSet};
 use rustix::mount::MountFlags;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
-use super::beneath::Kind;
 use super::report::SyncPoint;
 use crate::text::lossy;
 use crate::words::NodeMask;
@@ -72,7 +71,8 @@ pub(crate) enum Step {
     MakeDirectory { path: CString },
     /// Make empty directories in one that is there.
     MakeDirectories { dir: CString, names: Vec<CString> },
-    /// Cover a path with `/dev/null` or an empty directory; a path that is not there is left out.
+    /// Cover a path with `/dev/null` or an empty directory, the same one for all; a path that is not there
+    /// is left out.
     Mask { paths: Vec<CString>, label: Option<CString> },
     /// Make paths read-only; those that are not there are left out.
     ReadOnly { paths: Vec<CString> },
@@ -102,6 +102,8 @@ pub(crate) enum Step {
     IoPriority(u16),
     /// See `set_mempolicy(2)`.
     MemoryPolicy { mode: u32, nodes: NodeMask },
+    /// Run on every CPU that the cgroup has, whichever the runtime was told to run on.
+    AllProcessors,
     /// Run on these CPUs only.
     Affinity(Box<rustix::thread::CpuSet>),
     /// See `personality(2)`.
@@ -120,8 +122,9 @@ pub(crate) enum Step {
     WorkingDirectory { path: CString, retry: bool },
     /// Find the program: the first candidate that may be executed.
     Find(Program),
-    /// Wait on the start socket for somebody's word; from then on failures go to that connection.
-    AwaitStart { listener: OwnedFd },
+    /// Wait on the start socket for somebody's word, with no descriptor open but `keep` and the standard ones;
+    /// from then on failures go to that connection.
+    AwaitStart { listener: OwnedFd, keep: Vec<RawFd> },
     /// Install the seccomp filter; with `listener`, have it fetched.
     Seccomp { filter: Vec<dhow_sys::SockFilter>, flags: SeccompFlags, listener: bool },
     /// Leave no descriptor to the program but the standard ones and these.
@@ -171,10 +174,8 @@ pub(crate) struct Link {
 /// What a mount shows.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A part of the runtime's own tree.
-    Tree { path: CString, recursive: bool },
-    /// A mount that the parent prepared (an id-mapped one, one that somebody handed over).
-    Detached { mount: OwnedFd, name: String },
+    /// A part of the tree, as it is when this mount's turn comes: a mount may show what an earlier one made.
+    Tree(Tree),
     /// A file system of its own. `fallback` is a tree to bind where the kernel refuses one (a sysfs
     /// without a network namespace of one's own).
     FileSystem {
@@ -186,15 +187,55 @@ pub(crate) enum Source {
     },
 }
 
+/// A part of the host's tree, or of what earlier mounts have made of it.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) path: CString,
+    /// With every mount below it.
+    pub(crate) recursive: bool,
+    pub(crate) map: Option<IdMap>,
+    /// The runtime opens it where the child may not: its rights end at its user namespace.
+    pub(crate) by_parent: bool,
+}
+
+impl Tree {
+    /// What the child can open itself, as it is.
+    pub(crate) fn new(path: CString, recursive: bool) -> Self {
+        Self { path, recursive, map: None, by_parent: false }
+    }
+}
+
+/// Whose ids a mount shows instead of those on disk.
+#[derive(Debug)]
+pub(crate) struct IdMap {
+    pub(crate) user_namespace: OwnedFd,
+    /// Of every mount below it, too.
+    pub(crate) recursive: bool,
+}
+
+/// What a mount goes onto; made where it is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// A directory.
+    Directory,
+    /// A directory that is no symlink: a procfs elsewhere than it seems would leave `/proc` to the image.
+    OwnDirectory,
+    /// A directory or file, as the source is.
+    LikeSource,
+}
+
 /// One mount below the root.
 #[derive(Debug)]
 pub(crate) struct MountStep {
     /// Relative to the root, without `.` and `..`.
     pub(crate) target: CString,
-    pub(crate) kind: Kind,
+    pub(crate) onto: Target,
     pub(crate) source: Source,
     /// Attributes of this mount.
     pub(crate) attr: MountAttr,
+    /// Those of them that somebody asked for. A user namespace's mounts keep the host's other ones; what was
+    /// asked for and cannot be had is an error.
+    pub(crate) asked: MountAttr,
     /// Attributes of this mount and all below it.
     pub(crate) recursive_attr: MountAttr,
     /// Propagation types with whether they are recursive, in order.
@@ -205,12 +246,13 @@ pub(crate) struct MountStep {
 
 impl MountStep {
     /// A mount with nothing special about it.
-    pub(crate) fn new(target: CString, kind: Kind, source: Source) -> Self {
+    pub(crate) fn new(target: CString, onto: Target, source: Source) -> Self {
         Self {
             target,
-            kind,
+            onto,
             source,
             attr: MountAttr::default(),
+            asked: MountAttr::default(),
             recursive_attr: MountAttr::default(),
             propagation: Vec::new(),
             copy_up: false,
@@ -223,65 +265,16 @@ impl MountStep {
     }
 }
 
-fn attributes(f: &mut fmt::Formatter<'_>, word: &str, attr: &MountAttr) -> fmt::Result {
-    if attr.set != 0 {
-        write!(f, " {word}+{:#x}", attr.set)?;
-    }
-    if attr.clear != 0 {
-        write!(f, " {word}-{:#x}", attr.clear)?;
-    }
-    Ok(())
-}
-
 impl fmt::Display for MountStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = lossy(&self.target);
         match &self.source {
-            Source::Tree { path, recursive } => {
-                let word = if *recursive { "rbind" } else { "bind" };
-                write!(f, "mount {} on /{target} ({word})", lossy(path))
+            Source::Tree(tree) => {
+                let word = if tree.recursive { "rbind" } else { "bind" };
+                write!(f, "mount {} on /{target} ({word})", lossy(&tree.path))
             }
-            Source::Detached { name, .. } => write!(f, "mount {name} on /{target}"),
             Source::FileSystem { kind, .. } => write!(f, "mount {} on /{target}", lossy(kind)),
         }
-    }
-}
-
-impl MountStep {
-    /// The step with every detail, for plans as text.
-    fn detail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        if let Source::FileSystem { source, flags, data, .. } = &self.source {
-            write!(f, " from {} flags {:#x}", lossy(source), flags.bits())?;
-            if let Some(data) = data {
-                write!(f, " data {}", lossy(data))?;
-            }
-        }
-        attributes(f, "attr", &self.attr)?;
-        attributes(f, "rattr", &self.recursive_attr)?;
-        for (propagation, recursive) in &self.propagation {
-            write!(f, " propagation {propagation:#x}{}", if *recursive { " rec" } else { "" })?;
-        }
-        if self.copy_up {
-            write!(f, " copy-up")?;
-        }
-        Ok(())
-    }
-}
-
-/// A whole program as text, a step a line: what a plan's test compares.
-pub(crate) struct Listing<'a>(pub(crate) &'a [Step]);
-
-impl fmt::Display for Listing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in self.0 {
-            match step {
-                Step::Mount(mount) => mount.detail(f)?,
-                other => write!(f, "{other}")?,
-            }
-            writeln!(f)?;
-        }
-        Ok(())
     }
 }
 
@@ -355,6 +348,7 @@ impl fmt::Display for Step {
             Self::Scheduler(_) => write!(f, "set the scheduler"),
             Self::IoPriority(value) => write!(f, "set the I/O priority to {value:#x}"),
             Self::MemoryPolicy { mode, .. } => write!(f, "set the memory policy {mode:#x}"),
+            Self::AllProcessors => write!(f, "run on all CPUs"),
             Self::Affinity(_) => write!(f, "set the CPU affinity"),
             Self::Personality(value) => write!(f, "set personality {value:#x}"),
             Self::Umask(mask) => write!(f, "set umask {mask:#o}"),
@@ -386,7 +380,8 @@ impl fmt::Display for Step {
                 write!(f, "close descriptors at exec but 0 1 2")?;
                 keep.iter().try_for_each(|number| write!(f, " {number}"))
             }
-            Self::Exec { name, .. } => write!(f, "exec {name:?}"),
+            // The words of runc, whose quotes are missing.
+            Self::Exec { name, .. } => write!(f, "exec {name}"),
         }
     }
 }

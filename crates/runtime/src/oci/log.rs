@@ -61,6 +61,11 @@ pub(super) fn debug(message: impl FnOnce() -> String) {
     }
 }
 
+/// The same for text that is there already.
+pub(super) fn detail(message: &str) {
+    debug(|| message.to_owned());
+}
+
 /// Says why the command failed.
 pub(super) fn error(message: &str) {
     match LOG.get() {

@@ -55,7 +55,7 @@ use std::path::PathBuf;
 use arguments::{Arguments, UsageError};
 use global::{Global, Wanted};
 use help::Help;
-use log::warn;
+use log::{detail, warn};
 
 use crate::container::{Container, ContainerId, StateRoot};
 use crate::error::Error;
@@ -137,6 +137,7 @@ pub fn main(
         debug: global.debug,
     });
     crate::on_notice(warn);
+    crate::notice::on_detail(detail);
     match wanted {
         Wanted::Help => succeed(&overview(name)),
         Wanted::Version => succeed(&version()),

@@ -13,7 +13,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use dhow_spec::runtime::{Linux, Process, Propagation, Spec};
@@ -23,16 +23,16 @@ use rustix::process::Uid;
 
 use crate::error::Error;
 use crate::foreground::Console;
-use crate::init::{Step, SyncPoint};
+use crate::init::{MountStep, Source, Step, SyncPoint};
 use crate::text::{c_string, clean};
-use crate::words;
 
 pub(crate) use mounts::MountFacts;
 #[cfg(test)]
 pub(crate) use namespaces::Given;
 pub(crate) use namespaces::{NamespacePlan, bit as namespace_bit};
 pub(crate) use process::{
-    Limits, OOM_SCORE, ProcessFacts, ProcessPlan, affinity, limits, plan as plan_process, variable,
+    OOM_SCORE, ProcessFacts, ProcessPlan, affinity, limits, personality, plan as plan_process,
+    variable,
 };
 
 /// What the first process depends on besides the document.
@@ -89,7 +89,7 @@ pub(crate) fn terminal(console: Console, process: &Process, node: bool) -> Step 
 
 pub(crate) fn plan(
     spec: &Spec,
-    namespaces: &mut NamespacePlan,
+    namespaces: &NamespacePlan,
     facts: InitFacts<'_>,
 ) -> Result<InitPlan, Error> {
     let missing = |field, reason| Error::Refused { field, value: String::new(), reason };
@@ -139,28 +139,28 @@ pub(crate) fn plan(
     let furnish = own_mounts && devices::is_ours(&spec.mounts);
     set_root(&mut steps, spec, (process, linux), plan, furnish, root)?;
 
-    if let Some(personality) = &linux.personality {
-        let flags: Vec<&str> = personality.flags.iter().map(|flag| flag.as_str()).collect();
-        let value = words::personality(personality.domain.as_str(), &flags)
-            .map_err(Error::word("linux.personality"))?;
-        steps.push(Step::Personality(value));
-    }
+    steps.extend(process::personality(linux)?);
     if let Some(policy) = &linux.memory_policy {
         steps.extend(process::memory_policy(policy)?);
     }
     let listener = facts.process.seccomp_listener;
+    let keep = facts.process.descriptors.to_vec();
     let process = match &spec.process {
         Some(process) => plan_process(process, facts.process)?,
         None => ProcessPlan { before: Vec::new(), after: Vec::new(), warnings: Vec::new() },
     };
     warnings.extend(process.warnings);
     steps.extend(process.before);
-    steps.push(Step::PutOnRecord { file: facts.record });
+    // In a time namespace the process sees its own start at another time than the host does.
+    steps.push(match namespaces.has(Namespaces::TIME) {
+        true => Step::Sync(SyncPoint::Record),
+        false => Step::PutOnRecord { file: facts.record },
+    });
     steps.push(Step::OutliveParent);
     if let Some(listener) = facts.start {
         // A parent that dies before it has the pid on record closes the socket that this waits on.
         steps.push(Step::Sync(SyncPoint::Ready));
-        steps.push(Step::AwaitStart { listener });
+        steps.push(Step::AwaitStart { listener, keep });
     }
     steps.extend(process.after);
 
@@ -171,7 +171,7 @@ pub(crate) fn plan(
         && !facts.hooks_before_pivot
         && !namespaces.new.contains(Namespaces::USER)
         && !namespaces.has(Namespaces::TIME)
-        && !steps.iter().any(|step| matches!(step, Step::Sync(_)));
+        && !steps.iter().any(needs_parent);
     Ok(InitPlan {
         steps,
         namespaces: new,
@@ -179,6 +179,15 @@ pub(crate) fn plan(
         join_first,
         warnings,
     })
+}
+
+/// Whether the parent may be asked for something on the way.
+fn needs_parent(step: &Step) -> bool {
+    match step {
+        Step::Sync(_) => true,
+        Step::Mount(MountStep { source: Source::Tree(tree), .. }) => tree.by_parent,
+        _ => false,
+    }
 }
 
 /// Who makes which namespace.
@@ -200,7 +209,7 @@ fn order(namespaces: &NamespacePlan, _privileged: bool) -> Order {
 /// The steps that put the process into its namespaces; returns those that the parent must join first.
 fn enter_namespaces(
     steps: &mut Vec<Step>,
-    namespaces: &mut NamespacePlan,
+    namespaces: &NamespacePlan,
     order: &Order,
     privileged: bool,
     parent_acts: bool,
@@ -237,10 +246,7 @@ fn enter_namespaces(
     for index in in_child {
         let given = &namespaces.given[index];
         pid_in_child |= given.kind == Namespaces::PID;
-        let namespace = given.file.try_clone().map_err(|_| Error::Call {
-            doing: "duplicate a namespace's descriptor",
-            errno: dhow_sys::Errno::MFILE,
-        })?;
+        let namespace = duplicate(given.file.as_fd())?;
         steps.push(Step::Join { namespace, kinds: given.kind, path: given.path.clone() });
     }
     if order.user_given {
@@ -265,6 +271,8 @@ fn enter_namespaces(
     if parent_acts && !namespaces.new.contains(Namespaces::USER) {
         steps.push(Step::Sync(SyncPoint::Namespaces));
     }
+    // It is in its cgroup by now, whose processors it is to have.
+    steps.push(Step::AllProcessors);
     // Its root is the cgroup that the process is in by now.
     if namespaces.new.contains(Namespaces::CGROUP) {
         steps.push(Step::Unshare(Namespaces::CGROUP));
@@ -381,10 +389,7 @@ fn cover(steps: &mut Vec<Step>, spec: &Spec, linux: &Linux, label: Option<&str>)
     }
     if !linux.masked_paths.is_empty() {
         let label = label.filter(|label| !label.is_empty());
-        steps.push(Step::Mask {
-            paths: paths(&linux.masked_paths),
-            label: label.map(|label| c_string(format!("context=\"{label}\""))),
-        });
+        steps.push(Step::Mask { paths: paths(&linux.masked_paths), label: label.map(c_string) });
     }
     if is_read_only(spec) {
         let attr = MountAttr { set: crate::init::READ_ONLY, ..MountAttr::default() };
@@ -409,6 +414,11 @@ fn left_out(spec: &Spec, linux: &Linux) -> Option<String> {
     let list = asked.join(", ");
     (!asked.is_empty())
         .then(|| format!("{list}: left out, the container has no mount namespace of its own"))
+}
+
+fn duplicate(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    rustix::io::fcntl_dupfd_cloexec(namespace, 0)
+        .map_err(Error::call("duplicate a namespace's descriptor"))
 }
 
 fn open_root(rootfs: &Path) -> Result<OwnedFd, Error> {

@@ -1,17 +1,17 @@
 //! From `mounts` of the configuration to mount steps.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{IdMapping, Mount};
-use dhow_sys::{MOUNT_ATTR_IDMAP, MountAttr};
+use dhow_sys::MountAttr;
 use rustix::mount::MountFlags;
 
 use crate::cgroup::CgroupMount;
 use crate::error::Error;
-use crate::init::{Kind, Link, MountStep, Source, Step};
+use crate::init::{IdMap, Link, MountStep, Source, Step, Target, Tree};
 use crate::text::{c_string, clean};
-use crate::words::{IdmapOption, MountOptions, ms};
+use crate::words::{IdmapOption, MountOptions, attr, ms};
 
 /// Makes a user namespace with these uid and gid mappings.
 pub(crate) type Mapper = fn(&[IdMapping], &[IdMapping]) -> Result<OwnedFd, Error>;
@@ -20,10 +20,16 @@ pub(crate) type Mapper = fn(&[IdMapping], &[IdMapping]) -> Result<OwnedFd, Error
 pub(crate) struct MountFacts<'a> {
     /// Relative sources start here.
     pub(crate) bundle: &'a Path,
+    /// Destinations may begin with it, which then means nothing.
+    pub(crate) rootfs: &'a Path,
     /// `linux.mountLabel`.
     pub(crate) label: Option<&'a str>,
     /// The container is in a user namespace.
     pub(crate) in_user_namespace: bool,
+    /// That one, if it is given by path.
+    pub(crate) user_namespace: Option<BorrowedFd<'a>>,
+    /// The runtime may open what the child in its user namespace may not.
+    pub(crate) by_parent: bool,
     /// The container has a cgroup namespace of its own.
     pub(crate) cgroup_namespace: bool,
     /// What a mount of type `cgroup` shows, if the configuration has one.
@@ -41,20 +47,20 @@ pub(super) struct MountPlan {
     pub(super) later: Vec<Step>,
 }
 
-/// `MOUNT_ATTR_*` for those mount flags that are attributes of one mount.
-const ATTRIBUTES: [(u64, u64); 7] = [
-    (ms::RDONLY, 0x01),
-    (ms::NOSUID, 0x02),
-    (ms::NODEV, 0x04),
-    (ms::NOEXEC, 0x08),
-    (ms::NODIRATIME, 0x80),
-    (ms::NOSYMFOLLOW, 0x20_0000),
-    (0, 0),
+/// `MOUNT_ATTR_*` for those mount flags that are attributes of one mount, but for access times.
+const ATTRIBUTES: [(u64, u64); 5] = [
+    (ms::RDONLY, attr::RDONLY),
+    (ms::NOSUID, attr::NOSUID),
+    (ms::NODEV, attr::NODEV),
+    (ms::NOEXEC, attr::NOEXEC),
+    (ms::NOSYMFOLLOW, attr::NOSYMFOLLOW),
 ];
 /// The access-time attribute is a field of its own.
-const ATTR_ATIME: u64 = 0x70;
-const ATIMES: [(u64, u64); 3] =
-    [(ms::RELATIME, 0x00), (ms::NOATIME, 0x10), (ms::STRICTATIME, 0x20)];
+const ATIMES: [(u64, u64); 3] = [
+    (ms::RELATIME, attr::RELATIME),
+    (ms::NOATIME, attr::NOATIME),
+    (ms::STRICTATIME, attr::STRICTATIME),
+];
 
 pub(super) fn plan(mounts: &[Mount], facts: &MountFacts<'_>) -> Result<MountPlan, Error> {
     let mut plan = MountPlan::default();
@@ -68,7 +74,7 @@ fn add(plan: &mut MountPlan, mount: &Mount, facts: &MountFacts<'_>) -> Result<()
     let options = MountOptions::parse(&mount.options);
     let kind = mount.kind.as_deref().unwrap_or_default();
     if options.flags & ms::REMOUNT != 0 {
-        plan.now.push(remount(mount, &options));
+        plan.now.push(remount(mount, &options, facts));
         return Ok(());
     }
     if kind == "bind" || options.flags & ms::BIND != 0 {
@@ -84,6 +90,9 @@ fn add(plan: &mut MountPlan, mount: &Mount, facts: &MountFacts<'_>) -> Result<()
 }
 
 /// Attributes that the words set and take back on this one mount.
+///
+/// A word for access times decides about all of them; none leaves them alone, and so does taking one back
+/// (as with mount(8)).
 fn attributes(options: &MountOptions) -> MountAttr {
     let mut attr = MountAttr::default();
     for (flag, same) in ATTRIBUTES {
@@ -93,13 +102,44 @@ fn attributes(options: &MountOptions) -> MountAttr {
             attr.clear |= same;
         }
     }
-    for (flag, value) in ATIMES {
-        if options.flags & flag != 0 {
-            attr.set |= value;
-            attr.clear |= ATTR_ATIME;
+    if options.flags & (ms::ATIME | ms::NODIRATIME) != 0 {
+        attr.clear |= attr::ATIME;
+        for (flag, value) in ATIMES {
+            if options.flags & flag != 0 {
+                attr.set |= value;
+            }
         }
+        match options.flags & ms::NODIRATIME {
+            0 => attr.clear |= attr::NODIRATIME,
+            _ => attr.set |= attr::NODIRATIME,
+        }
+    } else if options.cleared & ms::NODIRATIME != 0 {
+        attr.clear |= attr::NODIRATIME;
     }
     attr
+}
+
+/// What a bind mount is to have: with any word at all exactly what the words say, without one what its
+/// source has.
+fn replaced(options: &MountOptions, asked: &MountAttr) -> MountAttr {
+    let own = ms::BIND | ms::REC | ms::REMOUNT | ms::SILENT;
+    if options.flags & !own == 0 && options.cleared & !ms::SILENT == 0 {
+        return MountAttr::default();
+    }
+    let all = ATTRIBUTES.iter().fold(0, |all, (_, same)| all | same);
+    // Taking access times back alone changes nothing.
+    let times = match asked.clear & attr::ATIME {
+        0 => 0,
+        _ => asked.clear & (attr::ATIME | attr::NODIRATIME),
+    };
+    MountAttr { clear: (all & !asked.set) | times, ..*asked }
+}
+
+/// Where the mount goes. A destination on the host's way to the root file system is taken for one below it,
+/// as runc does: configurations have been written like that.
+fn target(mount: &Mount, facts: &MountFacts<'_>) -> String {
+    let below = Path::new(&mount.destination).strip_prefix(facts.rootfs);
+    clean(below.ok().and_then(Path::to_str).unwrap_or(&mount.destination))
 }
 
 fn finish(step: &mut MountStep, options: &MountOptions) {
@@ -113,9 +153,9 @@ fn finish(step: &mut MountStep, options: &MountOptions) {
     step.copy_up = options.tmpcopyup;
 }
 
-fn remount(mount: &Mount, options: &MountOptions) -> Step {
+fn remount(mount: &Mount, options: &MountOptions, facts: &MountFacts<'_>) -> Step {
     Step::Remount {
-        target: c_string(clean(&mount.destination)),
+        target: c_string(target(mount, facts)),
         attr: attributes(options),
         recursive: options.flags & ms::REC != 0,
     }
@@ -123,20 +163,21 @@ fn remount(mount: &Mount, options: &MountOptions) -> Step {
 
 fn bind(mount: &Mount, options: &MountOptions, facts: &MountFacts<'_>) -> Result<MountStep, Error> {
     let source = facts.bundle.join(mount.source.as_deref().unwrap_or_default());
-    let stat = rustix::fs::stat(&source)
-        .map_err(|errno| Error::file("mount: open source", &source, errno))?;
-    let kind = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-        rustix::fs::FileType::Directory => Kind::Directory,
-        _ => Kind::File,
+    let map = mapping_of(mount, options, facts)?.map(|user_namespace| IdMap {
+        user_namespace,
+        recursive: options.idmap == Some(IdmapOption::Recursive),
+    });
+    let tree = Tree {
+        path: c_string(source.as_os_str().as_encoded_bytes()),
+        recursive: options.flags & ms::REC != 0,
+        map,
+        by_parent: facts.by_parent,
     };
-    let recursive = options.flags & ms::REC != 0;
-    let tree = Source::Tree { path: c_string(source.as_os_str().as_encoded_bytes()), recursive };
-    let mut step = MountStep::new(c_string(clean(&mount.destination)), kind, tree);
-    step.attr = attributes(options);
+    let target = c_string(target(mount, facts));
+    let mut step = MountStep::new(target, Target::LikeSource, Source::Tree(tree));
+    step.asked = attributes(options);
+    step.attr = replaced(options, &step.asked);
     finish(&mut step, options);
-    if let Some(user_namespace) = mapping_of(mount, options, facts)? {
-        step.source = mapped(&source, recursive, options, user_namespace.as_fd())?;
-    }
     Ok(step)
 }
 
@@ -153,39 +194,15 @@ fn mapping_of(
     match (own, options.idmap) {
         ((false, false), None) => Ok(None),
         ((true, true), _) => (facts.mapper)(&mount.uid_mappings, &mount.gid_mappings).map(Some),
-        ((false, false), Some(_)) => match facts.mappings {
-            ([], _) | (_, []) => {
+        ((false, false), Some(_)) => match (facts.user_namespace, facts.mappings) {
+            (Some(given), _) => super::duplicate(given).map(Some),
+            (None, ([], _) | (_, [])) => {
                 refuse("idmap needs mappings: of the mount, or of the container's user namespace")
             }
-            (uids, gids) => (facts.mapper)(uids, gids).map(Some),
+            (None, (uids, gids)) => (facts.mapper)(uids, gids).map(Some),
         },
         _ => refuse("an id-mapped mount needs both uidMappings and gidMappings"),
     }
-}
-
-/// An id-mapped copy of the source: made here, because the child may lack the rights.
-fn mapped(
-    source: &Path,
-    recursive: bool,
-    options: &MountOptions,
-    user_namespace: BorrowedFd<'_>,
-) -> Result<Source, Error> {
-    use rustix::mount::OpenTreeFlags;
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags)
-        .map_err(|errno| Error::file("mount: open source", source, errno))?;
-    let attr = MountAttr {
-        set: MOUNT_ATTR_IDMAP,
-        user_namespace: user_namespace.as_raw_fd(),
-        ..MountAttr::default()
-    };
-    let deep = options.idmap == Some(IdmapOption::Recursive);
-    dhow_sys::mount_setattr(tree.as_fd(), c"", deep, &attr)
-        .map_err(|errno| Error::file("mount: map ids of", source, errno))?;
-    Ok(Source::Detached { mount: tree, name: source.display().to_string() })
 }
 
 fn file_system(
@@ -202,7 +219,7 @@ fn file_system(
             reason: "only a bind mount can be id-mapped",
         });
     }
-    let target = clean(&mount.destination);
+    let target = target(mount, facts);
     let mut flags = options.flags & !(ms::REC | ms::SILENT);
     // The nodes of /dev come after its mount.
     let dev_read_only = target == "dev" && flags & ms::RDONLY != 0;
@@ -221,7 +238,11 @@ fn file_system(
         data: data(&options.data, kind, facts.label),
         fallback: (kind == "sysfs" && facts.in_user_namespace).then(|| c_string("/sys")),
     };
-    let mut step = MountStep::new(c_string(target), Kind::Directory, source);
+    let onto = match kind {
+        "proc" | "sysfs" => Target::OwnDirectory,
+        _ => Target::Directory,
+    };
+    let mut step = MountStep::new(c_string(target), onto, source);
     finish(&mut step, options);
     plan.now.push(Step::Mount(step));
     Ok(())
@@ -243,7 +264,7 @@ fn data(words: &str, kind: &str, label: Option<&str>) -> Option<std::ffi::CStrin
 /// A mount of type `cgroup`: on a host with version 2 alone that file system, otherwise a directory of
 /// what the host has, each hierarchy under its own name.
 fn cgroup(plan: &mut MountPlan, mount: &Mount, options: &MountOptions, facts: &MountFacts<'_>) {
-    let target = clean(&mount.destination);
+    let target = target(mount, facts);
     let flags = options.flags & !(ms::REC | ms::SILENT);
     if let [CgroupMount { v2: true, place, .. }] = facts.cgroups {
         // Shown as the namespace has it; without one of its own the container sees the whole tree.
@@ -257,7 +278,7 @@ fn cgroup(plan: &mut MountPlan, mount: &Mount, options: &MountOptions, facts: &M
         data: data("mode=755", "tmpfs", facts.label),
         fallback: None,
     };
-    let mut step = MountStep::new(c_string(target.as_str()), Kind::Directory, directory);
+    let mut step = MountStep::new(c_string(target.as_str()), Target::Directory, directory);
     finish(&mut step, options);
     plan.now.push(Step::Mount(step));
     plan.now.push(Step::MakeDirectories {
@@ -312,10 +333,10 @@ fn cgroup_mount(
             fallback: Some(place),
         }
     } else {
-        Source::Tree { path: place, recursive: false }
+        Source::Tree(Tree::new(place, false))
     };
-    let bound = matches!(source, Source::Tree { .. });
-    let mut step = MountStep::new(c_string(target), Kind::Directory, source);
+    let bound = matches!(source, Source::Tree(_));
+    let mut step = MountStep::new(c_string(target), Target::Directory, source);
     if bound {
         let options = MountOptions { flags, ..MountOptions::default() };
         step.attr = attributes(&options);

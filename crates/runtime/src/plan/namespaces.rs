@@ -5,7 +5,7 @@
 //! given by path are joined while the runtime's own rights still count, and new ones are made after a
 //! given user namespace is entered.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use dhow_spec::runtime::{Linux, NamespaceKind};
@@ -85,7 +85,12 @@ impl NamespacePlan {
 
     /// Whether a namespace of this kind is given by path.
     pub(crate) fn joins(&self, kind: Namespaces) -> bool {
-        self.given.iter().any(|given| given.kind == kind)
+        self.given(kind).is_some()
+    }
+
+    /// The namespace of this kind that is given by path.
+    pub(crate) fn given(&self, kind: Namespaces) -> Option<BorrowedFd<'_>> {
+        self.given.iter().find(|given| given.kind == kind).map(|given| given.file.as_fd())
     }
 }
 

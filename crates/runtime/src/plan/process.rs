@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
-use dhow_spec::runtime::{MemoryPolicy as PolicyWords, Process, Rlimit as RlimitWords};
+use dhow_spec::runtime::{Linux, MemoryPolicy as PolicyWords, Process, Rlimit as RlimitWords};
 use dhow_sys::{Argv, SchedAttr, SeccompFlags, SignalSet};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -15,8 +15,8 @@ use crate::init::{Program, Step};
 use crate::seccomp::Filter;
 use crate::text::c_string;
 use crate::words::{
-    CapSet, Capability, MemoryPolicy, SchedulerWords, io_priority, parse_cpu_list, rlimit_resource,
-    rlimit_word, scheduler,
+    self, CapSet, Capability, MemoryPolicy, SchedulerWords, io_priority, parse_cpu_list,
+    rlimit_resource, rlimit_word, scheduler,
 };
 
 /// Where programs are looked for when the environment has no `PATH`.
@@ -255,6 +255,15 @@ pub(crate) fn affinity(list: Option<&str>) -> Result<Option<Step>, Error> {
     let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(None) };
     let cpus = parse_cpu_list(list).map_err(Error::word("process.execCPUAffinity"))?;
     Ok(Some(Step::Affinity(Box::new(cpus))))
+}
+
+/// `linux.personality` as a step, for the first process and those that join it.
+pub(crate) fn personality(linux: &Linux) -> Result<Option<Step>, Error> {
+    let Some(personality) = &linux.personality else { return Ok(None) };
+    let flags: Vec<&str> = personality.flags.iter().map(|flag| flag.as_str()).collect();
+    let value = words::personality(personality.domain.as_str(), &flags)
+        .map_err(Error::word("linux.personality"))?;
+    Ok(Some(Step::Personality(value)))
 }
 
 /// `linux.memoryPolicy` as a step.

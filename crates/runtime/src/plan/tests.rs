@@ -22,7 +22,7 @@ fn config(process: &str, linux: &str, rest: &str) -> Spec {
 
 fn planned(spec: &Spec) -> Result<InitPlan, Error> {
     let linux = spec.linux.as_ref().unwrap();
-    let mut namespaces = NamespacePlan::of(linux)?;
+    let namespaces = NamespacePlan::of(linux)?;
     let cgroups = [CgroupMount {
         v2: true,
         name: "unified".to_owned(),
@@ -35,8 +35,11 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
         rootfs: Path::new("/bundle/rootfs"),
         mounts: MountFacts {
             bundle: Path::new("/bundle"),
+            rootfs: Path::new("/bundle/rootfs"),
             label: None,
             in_user_namespace: false,
+            user_namespace: None,
+            by_parent: false,
             cgroup_namespace: true,
             cgroups: &cgroups,
             mapper: |_, _| Err(Error::Died { signal: None }),
@@ -67,7 +70,7 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
         kcore: false,
         reachable: Vec::new(),
     };
-    plan(spec, &mut namespaces, facts)
+    plan(spec, &namespaces, facts)
 }
 
 #[track_caller]
@@ -94,6 +97,7 @@ fn the_plainest_container() {
         &config("", "", ""),
         r#"
         set the signal of the parent's death
+        run on all CPUs
         make a session
         set propagation of / to 0x84000
         mount root file system /bundle/rootfs
@@ -110,7 +114,7 @@ fn the_plainest_container() {
         clear the signal of the parent's death
         set capabilities e=0x0 p=0x0 i=0x0 a=0x0
         close descriptors at exec but 0 1 2
-        exec "sh"
+        exec sh
         "#,
     );
 }

@@ -21,11 +21,11 @@ pub(crate) use capability::{CapSet, Capability};
 pub(crate) use cpulist::parse_cpu_list;
 pub(crate) use ioprio::io_priority;
 pub(crate) use mempolicy::{MemoryPolicy, NodeMask};
-pub(crate) use mount_options::{IdmapOption, MountOptions, RecursiveAttrs, ms, propagation};
+pub(crate) use mount_options::{IdmapOption, MountOptions, attr, ms};
 pub(crate) use personality::personality;
 pub(crate) use rlimit::{rlimit_resource, rlimit_word};
 pub(crate) use sched::{SchedulerWords, scheduler};
-pub(crate) use signal::Signal;
+pub(crate) use signal::{Signal, fault_of_signal};
 
 /// Why a word, or words together, mean nothing to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]

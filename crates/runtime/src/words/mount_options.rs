@@ -5,8 +5,6 @@
 //! it stands. Of words that contradict each other the later one wins. Absent: whether a kernel has
 //! a flag, and any mounting.
 
-use super::WordError;
-
 /// `mount(2)` flags, by the kernel's names.
 pub(crate) mod ms {
     pub(crate) const RDONLY: u64 = 1;
@@ -34,25 +32,21 @@ pub(crate) mod ms {
 
     /// The flags of which a mount has at most one; none of them means `RELATIME` to the kernel.
     pub(crate) const ATIME: u64 = NOATIME | RELATIME | STRICTATIME;
-    /// The flags that belong to one mount and that a bind mount can have for itself; the others
-    /// belong to the file system.
-    pub(crate) const PER_MOUNT: u64 =
-        RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW | NODIRATIME | ATIME;
 }
 
 /// `mount_setattr(2)` attributes, by the kernel's names.
-mod attr {
-    pub(super) const RDONLY: u64 = 0x01;
-    pub(super) const NOSUID: u64 = 0x02;
-    pub(super) const NODEV: u64 = 0x04;
-    pub(super) const NOEXEC: u64 = 0x08;
+pub(crate) mod attr {
+    pub(crate) const RDONLY: u64 = 0x01;
+    pub(crate) const NOSUID: u64 = 0x02;
+    pub(crate) const NODEV: u64 = 0x04;
+    pub(crate) const NOEXEC: u64 = 0x08;
     /// The access time is a field, not a flag: to set any value the whole field is cleared first.
-    pub(super) const ATIME: u64 = 0x70;
-    pub(super) const RELATIME: u64 = 0x00;
-    pub(super) const NOATIME: u64 = 0x10;
-    pub(super) const STRICTATIME: u64 = 0x20;
-    pub(super) const NODIRATIME: u64 = 0x80;
-    pub(super) const NOSYMFOLLOW: u64 = 0x20_0000;
+    pub(crate) const ATIME: u64 = 0x70;
+    pub(crate) const RELATIME: u64 = 0x00;
+    pub(crate) const NOATIME: u64 = 0x10;
+    pub(crate) const STRICTATIME: u64 = 0x20;
+    pub(crate) const NODIRATIME: u64 = 0x80;
+    pub(crate) const NOSYMFOLLOW: u64 = 0x20_0000;
 }
 
 /// What one word does.
@@ -144,8 +138,7 @@ const WORDS: [(&str, Word); 62] = [
 pub(crate) struct MountOptions {
     /// `MS_…` flags that the words set and did not take back.
     pub(crate) flags: u64,
-    /// `MS_…` flags that the words took back: a bind mount, which inherits its source's flags,
-    /// loses these.
+    /// `MS_…` flags that the words took back: a bind mount must not have them.
     pub(crate) cleared: u64,
     /// What `mount_setattr(2)` does to the mount and all below it, if anything.
     pub(crate) recursive: RecursiveAttrs,
@@ -230,11 +223,6 @@ impl MountOptions {
 }
 
 impl RecursiveAttrs {
-    /// Whether no recursive word was there.
-    pub(crate) fn is_empty(self) -> bool {
-        self.set == 0 && self.clear == 0
-    }
-
     fn set(&mut self, attrs: u64) {
         self.set |= attrs;
         self.clear &= !attrs;
@@ -243,14 +231,6 @@ impl RecursiveAttrs {
     fn clear(&mut self, attrs: u64) {
         self.clear |= attrs;
         self.set &= !attrs;
-    }
-}
-
-/// The flags of one propagation word, as `rootfsPropagation` takes it.
-pub(crate) fn propagation(word: &str) -> Result<u64, WordError> {
-    match WORDS.binary_search_by(|(known, _)| (*known).cmp(word)).map(|index| WORDS[index].1) {
-        Ok(Word::Propagation(flags)) => Ok(flags),
-        _ => Err(WordError::unknown("propagation", word)),
     }
 }
 
@@ -361,8 +341,8 @@ mod tests {
         ] {
             assert_eq!(recursive(words), (set, 0x70), "{words}");
         }
-        assert!(parse("rnorelatime").recursive.is_empty());
-        assert!(!parse("ratime").recursive.is_empty());
+        assert_eq!(parse("rnorelatime").recursive, RecursiveAttrs::default());
+        assert_ne!(parse("ratime").recursive, RecursiveAttrs::default());
     }
 
     #[test]
@@ -371,16 +351,8 @@ mod tests {
         assert_eq!(options.flags, ms::BIND | ms::REC);
         assert_eq!(options.propagation, [ms::SLAVE | ms::REC, ms::PRIVATE]);
         assert_eq!(options.data, "mode=755,size=65536k");
-        assert!(options.tmpcopyup && options.idmap.is_none() && options.recursive.is_empty());
+        assert!(options.tmpcopyup && options.idmap.is_none());
+        assert_eq!(options.recursive, RecursiveAttrs::default());
         assert_eq!(parse(""), MountOptions::default());
-    }
-
-    #[test]
-    fn propagation_words_stand_alone() {
-        assert_eq!(propagation("rslave"), Ok(ms::SLAVE | ms::REC));
-        assert_eq!(propagation("unbindable"), Ok(ms::UNBINDABLE));
-        for word in ["ro", "", "Private"] {
-            assert_eq!(propagation(word), Err(WordError::unknown("propagation", word)));
-        }
     }
 }

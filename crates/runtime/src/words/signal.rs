@@ -57,8 +57,6 @@ pub(crate) struct Signal(u8);
 impl Signal {
     /// What a container gets where nobody said otherwise.
     pub(crate) const TERM: Self = Self(15);
-    /// What cannot be caught.
-    pub(crate) const KILL: Self = Self(9);
 
     /// A number, or a name in either case with or without `SIG`.
     pub(crate) fn parse(word: &str) -> Result<Self, WordError> {
@@ -87,20 +85,6 @@ impl Signal {
     pub(crate) fn number(self) -> i32 {
         self.0.into()
     }
-
-    /// The name with its prefix; real-time signals count from the nearer end, as `kill -l` does.
-    pub(crate) fn name(self) -> String {
-        if let Some((name, _)) = NAMES.iter().find(|(_, number)| *number == self.0) {
-            return format!("SIG{name}");
-        }
-        match self.0 {
-            RTMIN => "SIGRTMIN".to_owned(),
-            MAX => "SIGRTMAX".to_owned(),
-            low @ ..RTMIN => low.to_string(),
-            near @ ..=49 => format!("SIGRTMIN+{}", near - RTMIN),
-            far => format!("SIGRTMAX-{}", MAX - far),
-        }
-    }
 }
 
 /// `RTMIN`, `RTMIN+n`, `RTMAX`, `RTMAX-n`.
@@ -115,6 +99,20 @@ fn real_time(name: &str) -> Option<u8> {
         MAX.checked_sub(distance(name.strip_prefix("RTMAX")?, '-')?)?
     };
     (RTMIN..=MAX).contains(&number).then_some(number)
+}
+
+/// What a program did that the kernel ends it for by this signal, if it was anything: the words of the C
+/// library.
+pub(crate) fn fault_of_signal(number: i32) -> Option<&'static str> {
+    match number {
+        4 => Some("illegal instruction"),
+        6 => Some("aborted"),
+        7 => Some("bus error"),
+        8 => Some("floating point exception"),
+        11 => Some("segmentation fault"),
+        31 => Some("bad system call"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -156,15 +154,5 @@ mod tests {
         for word in words {
             assert_eq!(Signal::parse(word), Err(WordError::unknown("signal", word)));
         }
-    }
-
-    #[test]
-    fn every_name_reads_back() {
-        for number in 1..=i64::from(MAX) {
-            let signal = Signal::from_number(number).unwrap();
-            assert_eq!(Signal::parse(&signal.name()), Ok(signal), "{}", signal.name());
-        }
-        assert_eq!(Signal::TERM.name(), "SIGTERM");
-        assert_eq!(Signal::KILL.name(), "SIGKILL");
     }
 }

@@ -148,7 +148,9 @@ fn interface(path: std::fmt::Arguments<'_>, name: &str) -> Checked {
 
 fn device_rule(rule: &DeviceRule) -> Checked {
     match &rule.access {
-        Some(access) if !access.bytes().all(|byte| b"rwm".contains(&byte)) => {
+        // `a`, for all, is a word of the kernel's for another field; configurations have it here, where it
+        // adds nothing.
+        Some(access) if !access.bytes().all(|byte| b"rwma".contains(&byte)) => {
             form("access", access, "made of the letters r, w and m")
         }
         _ => Ok(()),

@@ -82,7 +82,7 @@ pub struct DeviceRule {
     /// Minor number; all where absent or −1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minor: Option<i64>,
-    /// Of the letters `r`, `w` and `m`; all where absent.
+    /// Of the letters `r`, `w` and `m` (and `a`, which means nothing here); all where absent.
     #[serde(default, deserialize_with = "json::text", skip_serializing_if = "Option::is_none")]
     pub access: Option<String>,
 }

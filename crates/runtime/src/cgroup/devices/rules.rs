@@ -55,6 +55,7 @@ impl Access {
                 'r' => Access::READ,
                 'w' => Access::WRITE,
                 'm' => Access::MKNOD,
+                'a' => Access::default(),
                 _ => return None,
             }))
         })

@@ -95,7 +95,6 @@ fn read_huge_pages(node: &Node, stats: &mut Stats) -> Result<(), CgroupError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cgroup::testing::{ScratchDir, scratch_cgroup};
 
     #[test]

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use dhow_spec::runtime::{Cpu, DeviceRule, Memory, Resources};
 
-use super::super::controller::Controller;
 use super::super::devices::{DeviceAllowance, allowances};
 use super::super::resources::convert::{SwapLimit, swap_limit, weight_of_shares};
 use super::super::stats::ranges;
