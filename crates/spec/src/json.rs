@@ -12,6 +12,8 @@ use serde::de::Error as _;
 use serde::de::value::CowStrDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::any_case::AnyCase;
+
 /// Bytes that are not JSON, or hold a value of the wrong type, an unknown word, or lack a field.
 #[derive(Debug)]
 pub struct JsonError {
@@ -38,10 +40,17 @@ pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Jso
     serde_json::from_slice(bytes).map_err(|plain| explain::<T>(bytes, plain))
 }
 
+/// Reads one JSON document as Go does: names of members in any case.
+pub(crate) fn parse_any_case<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = T::deserialize(AnyCase::new(&mut reader));
+    read.and_then(|value| reader.end().map(|()| value)).map_err(|plain| explain::<T>(bytes, plain))
+}
+
 /// Reads the document again, slowly, for the path of its fault.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], plain: serde_json::Error) -> JsonError {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+    match serde_path_to_error::deserialize::<_, T>(AnyCase::new(&mut reader)) {
         Err(error) => {
             let path = error.path().to_string();
             let path = if path == "." { String::new() } else { path };

@@ -8,6 +8,7 @@
 pub mod image;
 pub mod runtime;
 
+mod any_case;
 mod digest;
 mod json;
 mod platform;

@@ -33,6 +33,13 @@ pub struct SchedAttr {
     pub util_max: u32,
 }
 
+impl SchedAttr {
+    /// Whether the policy is `SCHED_DEADLINE`.
+    pub fn is_deadline(&self) -> bool {
+        self.policy == libc::SCHED_DEADLINE as u32
+    }
+}
+
 /// Gives the calling thread the policy and parameters of `attr`.
 pub fn sched_setattr(attr: &SchedAttr) -> Result<(), Errno> {
     let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };

@@ -32,6 +32,14 @@ fn delete_paused(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
+/// KILL ends a paused container.
+fn kill_paused(c: &Case) -> Outcome {
+    let container = c.start_waiting(&c.config())?;
+    container.call(&["pause"])?.ok()?;
+    container.stop()?;
+    container.delete()
+}
+
 /// A container that is not running cannot be paused; one that is not paused cannot be resumed.
 fn pause_needs_running(c: &Case) -> Outcome {
     let container = c.start_waiting(&c.config())?;
@@ -217,6 +225,7 @@ fn ps(c: &Case) -> Outcome {
 scenarios![
     pause_and_resume,
     delete_paused,
+    kill_paused,
     pause_needs_running,
     update_flags,
     update_one_thing,

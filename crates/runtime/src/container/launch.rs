@@ -250,6 +250,9 @@ pub(super) fn word(steps: &[Step], index: usize, fault: Fault) -> Error {
                 reason: "executable file not found in $PATH",
             };
         }
+        Step::Scheduler(attr) if attr.is_deadline() && fault.errno == Errno::PERM => {
+            format!("{step} (a deadline needs all of the host's CPUs, not some of them)")
+        }
         Step::WriteProc { name, value }
             if fault.errno == Errno::ACCESS && name.as_c_str() == OOM_SCORE =>
         {

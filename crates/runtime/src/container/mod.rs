@@ -169,6 +169,10 @@ impl Container {
                     Some(cgroup) if signal == KILL && !self.has_pid_namespace() => {
                         Ok(cgroup.kill()?)
                     }
+                    // A process that the version 1 freezer holds does not die before it is thawed.
+                    Some(cgroup) if signal == KILL && status == Status::Paused => {
+                        Ok(cgroup.thaw()?)
+                    }
                     _ => Ok(()),
                 }
             }

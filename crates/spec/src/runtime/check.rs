@@ -297,6 +297,13 @@ mod tests {
     }
 
     #[test]
+    fn members_are_read_in_any_case() {
+        let read = Resources::parse(br#"{"CPU":{"Cpus":"1"},"Pids":{"LIMIT":7}}"#).unwrap();
+        assert_eq!(read.cpu.and_then(|cpu| cpu.cpus).as_deref(), Some("1"));
+        assert_eq!(read.pids.and_then(|pids| pids.limit), Some(7));
+    }
+
+    #[test]
     fn the_reader_names_path_line_and_column() {
         check(
             r#","linux":{"resources":{"memory":{"limit":"1g"}}}"#,

@@ -96,7 +96,7 @@ pub struct Mount {
 impl Spec {
     /// Reads and checks a `config.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
-        let spec: Self = json::parse(bytes)?;
+        let spec: Self = json::parse_any_case(bytes)?;
         spec.check()?;
         Ok(spec)
     }

@@ -239,7 +239,7 @@ pub struct ExecCpuAffinity {
 impl Process {
     /// Reads and checks a process document, as `exec --process` takes it.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
-        let process: Self = json::parse(bytes)?;
+        let process: Self = json::parse_any_case(bytes)?;
         process.check()?;
         Ok(process)
     }

@@ -275,7 +275,7 @@ pub struct Rdma {
 impl Resources {
     /// Reads and checks a resources document, as `update --resources` takes it.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
-        let resources: Self = json::parse(bytes)?;
+        let resources: Self = json::parse_any_case(bytes)?;
         resources.check()?;
         Ok(resources)
     }
