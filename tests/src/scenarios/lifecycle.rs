@@ -444,7 +444,7 @@ fn empty_root(c: &Case) -> Outcome {
     c.nothing_left()
 }
 
-/// A container is written to disk and brought back, where CRIU works.
+/// A container is written to disk, is gone with that, and comes back under its name, where CRIU works.
 fn checkpoint_and_restore(c: &Case) -> Outcome {
     match c.program("criu", &["check"]) {
         Ok(done) if done.code == 0 => {}
@@ -456,8 +456,7 @@ fn checkpoint_and_restore(c: &Case) -> Outcome {
     let work = c.dir.join("work").display().to_string();
     let paths = ["--image-path", images.as_str(), "--work-path", work.as_str()];
     c.runtime(&[&["checkpoint"], &paths[..], &[c.token.as_str()]].concat())?.ok()?;
-    container.wait_status("stopped")?;
-    container.delete()?;
+    container.call(&["state"])?.fails_naming(&[c.token.as_str(), "not exist"])?;
     let bundle = c.bundle.dir.display().to_string();
     let restore = [&["restore", "-d", "--bundle", &bundle], &paths[..], &[c.token.as_str()]];
     c.runtime(&restore.concat())?.ok()?;

@@ -12,8 +12,8 @@ use super::kernel::Kernel;
 use crate::apt::{cache, mirror};
 use crate::task::{At, TaskError, find_program, read, run};
 
-const PACKAGES: &str = "apparmor,busybox-static,criu,crun,dbus,iproute2,jq,kmod,libpam-systemd,nftables,\
-    procps,runc,strace,systemd,systemd-sysv,uidmap";
+const PACKAGES: &str = "apparmor,busybox-static,criu,crun,dbus,iproute2,iptables,jq,kmod,\
+    libpam-systemd,nftables,procps,runc,strace,systemd,systemd-sysv,uidmap";
 const MASKED: [&str; 4] =
     ["apparmor.service", "getty.target", "systemd-timesyncd.service", "apt-daily.timer"];
 const FREE_MB: u64 = 512;

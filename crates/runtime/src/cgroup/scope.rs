@@ -120,7 +120,8 @@ mod tests {
 
     /// Does what systemd does: makes the directory on version 2 and moves the process there.
     fn make_scope(dir: Option<PathBuf>, arguments: &[Value]) {
-        let Some(Value::Array(_, pids)) = property(arguments, "PIDs") else { panic!("no PIDs") };
+        let named = property(arguments, "PIDFDs").or(property(arguments, "PIDs"));
+        let Some(Value::Array(_, pids)) = named else { panic!("no process") };
         let [Value::Uint32(pid)] = pids[..] else { panic!("not one pid") };
         if let Some(dir) = dir {
             std::fs::create_dir_all(&dir).unwrap();
@@ -129,8 +130,15 @@ mod tests {
     }
 
     fn obliging(dir: Option<PathBuf>) -> impl FnMut(&str, &[Value]) -> Answer {
+        obliging_as("257.4-1", dir)
+    }
+
+    fn obliging_as(
+        version: &'static str,
+        dir: Option<PathBuf>,
+    ) -> impl FnMut(&str, &[Value]) -> Answer {
         move |member, arguments| match member {
-            "Get" => Ok(vec![Value::variant(Value::text("257.4-1"))]),
+            "Get" => Ok(vec![Value::variant(Value::text(version))]),
             "StartTransientUnit" => {
                 make_scope(dir.clone(), arguments);
                 Ok(vec![Value::Path(JOB.to_owned())])
@@ -179,6 +187,34 @@ mod tests {
         again.remove().unwrap();
         assert_eq!(manager.members().last().unwrap(), "ResetFailedUnit");
         assert!(cgroup.nodes.iter().all(|node| !node.path.exists()));
+    }
+
+    #[test]
+    fn a_process_is_named_by_descriptor_where_systemd_takes_one() {
+        let Some(place) = TestPlace::in_slice() else { return };
+        let managers = [
+            (FakeManager::new(true, "done", obliging(None)), "PIDFDs", "h"),
+            (FakeManager::new(true, "done", obliging_as("254", None)), "PIDs", "u"),
+            (FakeManager::without_descriptors(obliging(None)), "PIDs", "u"),
+        ];
+        for (at, (manager, wanted, element)) in managers.into_iter().enumerate() {
+            let path = scope(&place, &manager, &format!("n{at}"));
+            let mut cgroup = Cgroup::create(&place.hierarchies, &path, None).unwrap();
+            let sleeper = Sleeper::new();
+            cgroup.attach(sleeper.pid()).unwrap();
+            let calls = manager.calls.lock().unwrap();
+            let (_, arguments) =
+                calls.iter().find(|(member, _)| member == "StartTransientUnit").unwrap();
+            let pid = Value::Uint32(sleeper.0.id());
+            let named = Value::Array(element.to_owned(), vec![pid]);
+            assert_eq!(property(arguments, wanted), Some(named));
+            let other = if wanted == "PIDs" { "PIDFDs" } else { "PIDs" };
+            assert_eq!(property(arguments, other), None);
+            drop(calls);
+            cgroup.kill().unwrap();
+            drop(sleeper);
+            cgroup.remove().unwrap();
+        }
     }
 
     #[test]

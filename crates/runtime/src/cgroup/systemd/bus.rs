@@ -4,10 +4,12 @@
 //! socket the manager itself is at the other end: no name, no subscription. Everything is bounded by
 //! time, since a container's start or end hangs on it.
 
+mod channel;
+
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::BusError;
 use super::value::{Reader, Value, align};
+use channel::Channel;
 
 /// As long as systemd may take for one job.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,12 +87,10 @@ const SIGNAL: u8 = 4;
 
 /// A connection that has introduced itself.
 pub(super) struct Connection {
-    stream: UnixStream,
+    channel: Channel,
     /// Calls on the message bus go to a name, and those on the private socket to nobody.
     destination: Option<&'static str>,
     serial: u32,
-    /// What has come and is not yet read.
-    input: Vec<u8>,
     signals: VecDeque<Message>,
 }
 
@@ -107,42 +108,13 @@ impl Connection {
             }
         };
         let destination = if is_private { None } else { Some(SYSTEMD_NAME) };
-        let mut connection = Connection {
-            stream,
-            destination,
-            serial: 0,
-            input: Vec::new(),
-            signals: VecDeque::new(),
-        };
-        connection.authenticate(path, uid)?;
+        let channel = Channel::introduce(stream, path, uid)?;
+        let mut connection =
+            Connection { channel, destination, serial: 0, signals: VecDeque::new() };
         if !is_private {
             connection.subscribe()?;
         }
         Ok(connection)
-    }
-
-    /// The text part of the protocol: a NUL that carries our credentials, a claim to be who they say, and,
-    /// without waiting for the answer, the end of the text.
-    ///
-    /// systemd reads what comes in one piece in one piece: a first message that arrived together with
-    /// `BEGIN` would lie there unseen until another comes. So `BEGIN` goes first, with the claim, and the
-    /// answer to the claim says that both are read.
-    fn authenticate(&mut self, path: &Path, uid: u32) -> Result<(), BusError> {
-        let deadline = Instant::now() + PATIENCE;
-        let claim: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {claim}\r\nBEGIN\r\n").as_bytes())?;
-        let line = loop {
-            match self.input.windows(2).position(|pair| pair == b"\r\n") {
-                Some(end) => break self.input.drain(..end + 2).collect::<Vec<u8>>(),
-                None if self.input.len() > 1024 => return Err(BusError::Malformed),
-                None => self.fill(deadline)?,
-            }
-        };
-        if !line.starts_with(b"OK ") {
-            let answer = String::from_utf8_lossy(&line).trim_end().to_owned();
-            return Err(BusError::Refused { path: path.to_owned(), answer });
-        }
-        Ok(())
     }
 
     fn subscribe(&mut self) -> Result<(), BusError> {
@@ -152,12 +124,17 @@ impl Connection {
             interface: BUS_NAME,
             member,
         };
-        self.request(&to_bus("Hello"), &[])?;
+        self.request(&to_bus("Hello"), &[], &[])?;
         let rule = format!(
             "type='signal',sender='{SYSTEMD_NAME}',interface='{MANAGER}',member='JobRemoved'"
         );
-        self.request(&to_bus("AddMatch"), &[Value::text(rule)])?;
+        self.request(&to_bus("AddMatch"), &[Value::text(rule)], &[])?;
         self.call("Subscribe", &[]).map(drop)
+    }
+
+    /// Whether `call_with` may be used.
+    pub(super) fn passes_descriptors(&self) -> bool {
+        self.channel.passes_descriptors()
     }
 
     /// Calls a method of the manager and gives back what it returns.
@@ -166,9 +143,19 @@ impl Connection {
         member: &'static str,
         arguments: &[Value],
     ) -> Result<Vec<Value>, BusError> {
+        self.call_with(member, arguments, &[])
+    }
+
+    /// As `call`, with the descriptors that the arguments speak of by their positions.
+    pub(super) fn call_with(
+        &mut self,
+        member: &'static str,
+        arguments: &[Value],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Vec<Value>, BusError> {
         let destination = self.destination;
         let target = Target { destination, path: SYSTEMD_PATH, interface: MANAGER, member };
-        self.request(&target, arguments)
+        self.request(&target, arguments, descriptors)
     }
 
     /// Reads a property of the manager.
@@ -179,7 +166,8 @@ impl Connection {
             interface: "org.freedesktop.DBus.Properties",
             member: "Get",
         };
-        let mut values = self.request(&target, &[Value::text(MANAGER), Value::text(name)])?;
+        let arguments = [Value::text(MANAGER), Value::text(name)];
+        let mut values = self.request(&target, &arguments, &[])?;
         values.pop().ok_or(BusError::Malformed)
     }
 
@@ -211,10 +199,12 @@ impl Connection {
         &mut self,
         target: &Target<'_>,
         arguments: &[Value],
+        descriptors: &[BorrowedFd<'_>],
     ) -> Result<Vec<Value>, BusError> {
         self.serial += 1;
         let serial = self.serial;
-        self.send(&target.message(serial, arguments))?;
+        let message = target.message(serial, arguments, descriptors.len());
+        self.channel.send(&message, descriptors)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let message = self.receive_message(deadline)?;
@@ -233,62 +223,21 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), BusError> {
-        self.stream
-            .set_write_timeout(Some(PATIENCE))
-            .map_err(|error| BusError::Io(number(&error)))?;
-        self.stream.write_all(bytes).map_err(|error| BusError::Io(number(&error)))
-    }
-
-    /// Waits for some more bytes.
-    fn fill(&mut self, deadline: Instant) -> Result<(), BusError> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(BusError::Late);
-            }
-            self.stream
-                .set_read_timeout(Some(left))
-                .map_err(|error| BusError::Io(number(&error)))?;
-            let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(BusError::Closed),
-                Ok(count) => {
-                    self.input.extend(&buffer[..count]);
-                    return Ok(());
-                }
-                Err(error) if is_passing(error.kind()) => {}
-                Err(error) => return Err(BusError::Io(number(&error))),
-            }
-        }
-    }
-
     fn receive_message(&mut self, deadline: Instant) -> Result<Message, BusError> {
-        while self.input.len() < 16 {
-            self.fill(deadline)?;
-        }
-        let word = |at: usize| [0, 1, 2, 3].map(|by| self.input[at + by]);
-        let (body, fields) = (u32::from_le_bytes(word(4)), u32::from_le_bytes(word(12)));
-        let (body, fields) = (body as usize, fields as usize);
-        if self.input[0] != b'l' || body > MESSAGE_SIZE_MAX || fields > MESSAGE_SIZE_MAX {
+        let head = self.channel.peek(16, deadline)?;
+        let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|by| head[at + by])) as usize;
+        let (body, fields) = (word(4), word(12));
+        if head[0] != b'l' || body > MESSAGE_SIZE_MAX || fields > MESSAGE_SIZE_MAX {
             return Err(BusError::Malformed);
         }
         let body_at = (16 + fields).next_multiple_of(8);
-        while self.input.len() < body_at + body {
-            self.fill(deadline)?;
-        }
-        let bytes: Vec<u8> = self.input.drain(..body_at + body).collect();
+        let bytes = self.channel.take(body_at + body, deadline)?;
         Message::parse(&bytes, body_at).ok_or(BusError::Malformed)
     }
 }
 
 fn number(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
-fn is_passing(kind: std::io::ErrorKind) -> bool {
-    use std::io::ErrorKind;
-    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// Whom a call is for.
@@ -308,16 +257,20 @@ mod field {
     pub(super) const REPLY_SERIAL: u8 = 5;
     pub(super) const DESTINATION: u8 = 6;
     pub(super) const SIGNATURE: u8 = 8;
+    pub(super) const UNIX_FDS: u8 = 9;
 }
 
 impl Target<'_> {
-    fn message(&self, serial: u32, arguments: &[Value]) -> Vec<u8> {
+    fn message(&self, serial: u32, arguments: &[Value], descriptors: usize) -> Vec<u8> {
         let mut fields = vec![
             (field::PATH, Value::Path(self.path.to_owned())),
             (field::INTERFACE, Value::text(self.interface)),
             (field::MEMBER, Value::text(self.member)),
         ];
         fields.extend(self.destination.map(|name| (field::DESTINATION, Value::text(name))));
+        if descriptors > 0 {
+            fields.push((field::UNIX_FDS, Value::Uint32(descriptors as u32)));
+        }
         encode(CALL, serial, fields, arguments)
     }
 }
@@ -401,7 +354,7 @@ mod tests {
             b"\x00",
             b"\x05\x00\x00\x00",
         ];
-        assert_eq!(target.message(9, &[Value::Uint32(5)]), wanted.concat());
+        assert_eq!(target.message(9, &[Value::Uint32(5)], 0), wanted.concat());
     }
 
     #[test]

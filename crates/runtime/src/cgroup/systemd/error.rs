@@ -24,6 +24,8 @@ pub(crate) enum BusError {
     Malformed,
     /// systemd says no.
     Answer { member: String, name: String, text: String },
+    /// The process that a scope is to be made around could not be opened.
+    Process { pid: i32, errno: Errno },
     /// A job came to another end than a good one.
     Job { unit: String, result: String },
     /// An annotation's value is none that a property could have.
@@ -54,6 +56,9 @@ impl fmt::Display for BusError {
             }
             BusError::Answer { member, name, text } => {
                 write!(f, "ask systemd for {member}: {text} ({name})")
+            }
+            BusError::Process { pid, errno } => {
+                write!(f, "open process {pid}: {}", ErrnoWords(*errno))
             }
             BusError::Job { unit, result } => {
                 write!(f, "wait for systemd to start {unit}: the job ended with {result:?}")

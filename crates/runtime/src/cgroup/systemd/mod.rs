@@ -11,10 +11,11 @@ mod properties;
 mod text;
 pub(super) mod value;
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::Resources;
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
 use super::controller::{Controller, Controllers};
@@ -96,7 +97,10 @@ impl Unit {
         let mut connection = self.connect()?;
         let on_v1 = pending.hierarchies.on_v1();
         let facts = facts(&mut connection, on_v1)?;
-        let mut list = self.basics(&pending.scope, pid);
+        let (named, descriptor) = name_process(pid, &facts, connection.passes_descriptors())?;
+        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        let mut list = self.basics(&pending.scope);
+        list.push(named);
         list.extend(properties::of_resources(&pending.resources, &facts));
         if on_v1.contains(Controller::Devices) {
             list.extend(properties::of_devices(&pending.resources.devices));
@@ -108,11 +112,14 @@ impl Unit {
             array(list),
             Value::Array("(sa(sv))".to_owned(), Vec::new()),
         ];
-        let started = match connection.call("StartTransientUnit", &arguments) {
+        let start = |connection: &mut Connection| {
+            connection.call_with("StartTransientUnit", &arguments, &descriptors)
+        };
+        let started = match start(&mut connection) {
             // Perhaps one that failed and that nobody has looked at: then this makes room.
             Err(error) if error.is(UNIT_EXISTS) => {
                 let _ = connection.call("ResetFailedUnit", &[Value::text(&self.name)]);
-                connection.call("StartTransientUnit", &arguments)
+                start(&mut connection)
             }
             started => started,
         };
@@ -124,14 +131,12 @@ impl Unit {
         Err(BusError::Job { unit: self.name.clone(), result }.into())
     }
 
-    fn basics(&self, scope: &Scope, pid: Pid) -> Vec<Property> {
+    fn basics(&self, scope: &Scope) -> Vec<Property> {
         let yes = |name: &str| (name.to_owned(), Value::Bool(true));
-        let pid = Value::Uint32(pid.as_raw_nonzero().get() as u32);
         vec![
             ("Description".to_owned(), Value::text(format!("dhow container {}", self.name))),
             ("Slice".to_owned(), Value::text(self.slice(scope))),
             yes("Delegate"),
-            ("PIDs".to_owned(), Value::Array("u".to_owned(), vec![pid])),
             // What is counted from the start is counted whole.
             yes("MemoryAccounting"),
             yes("CPUAccounting"),
@@ -164,10 +169,10 @@ impl Unit {
     }
 
     /// Moves a process into the scope where the caller may not do so himself.
+    ///
+    /// This call knows pids alone, and those of systemd's own PID namespace.
     pub(super) fn attach(&self, pid: Pid) -> Result<(), CgroupError> {
-        let pid = Value::Uint32(pid.as_raw_nonzero().get() as u32);
-        let pids = Value::Array("u".to_owned(), vec![pid]);
-        let arguments = [Value::text(&self.name), Value::text(""), pids];
+        let arguments = [Value::text(&self.name), Value::text(""), pids(pid)];
         self.connect()?.call("AttachProcessesToUnit", &arguments)?;
         Ok(())
     }
@@ -185,6 +190,30 @@ impl Unit {
         let _ = connection.call("ResetFailedUnit", &[Value::text(&self.name)]);
         Ok(())
     }
+}
+
+/// The property that says around which process a scope is, and the descriptor that it may speak of.
+///
+/// A pid is a number in a namespace, and systemd reads it in its own: only a descriptor is the same process
+/// for both.
+fn name_process(
+    pid: Pid,
+    facts: &Facts,
+    passes_descriptors: bool,
+) -> Result<(Property, Option<OwnedFd>), CgroupError> {
+    if !passes_descriptors || facts.version < properties::since::PID_DESCRIPTORS {
+        return Ok((("PIDs".to_owned(), pids(pid)), None));
+    }
+    let descriptor = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|errno| BusError::Process { pid: pid.as_raw_nonzero().get(), errno })?;
+    let first = Value::Array("h".to_owned(), vec![Value::Descriptor(0)]);
+    Ok((("PIDFDs".to_owned(), first), Some(descriptor)))
+}
+
+/// `au` of one
+fn pids(pid: Pid) -> Value {
+    let pid = Value::Uint32(pid.as_raw_nonzero().get() as u32);
+    Value::Array("u".to_owned(), vec![pid])
 }
 
 /// `a(sv)`

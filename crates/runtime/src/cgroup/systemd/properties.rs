@@ -25,10 +25,11 @@ const INFINITY: u64 = u64::MAX;
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// The first versions of systemd that know a property.
-mod since {
+pub(super) mod since {
     pub(super) const CPU_QUOTA_PERIOD: u32 = 242;
     pub(super) const ALLOWED_CPUS: u32 = 244;
     pub(super) const CPU_IDLE: u32 = 252;
+    pub(in super::super) const PID_DESCRIPTORS: u32 = 255;
 }
 
 /// What the properties are for.

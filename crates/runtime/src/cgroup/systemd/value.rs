@@ -18,6 +18,8 @@ pub(crate) enum Value {
     Text(String),
     Path(String),
     Signature(String),
+    /// A descriptor beside the message, by its position among those that go with it.
+    Descriptor(u32),
     /// The elements' signature, for an array that has none to show it.
     Array(String, Vec<Value>),
     Tuple(Vec<Value>),
@@ -61,6 +63,7 @@ impl Value {
             Value::Text(_) => "s".to_owned(),
             Value::Path(_) => "o".to_owned(),
             Value::Signature(_) => "g".to_owned(),
+            Value::Descriptor(_) => "h".to_owned(),
             Value::Array(element, _) => format!("a{element}"),
             Value::Tuple(parts) => {
                 let inside: String = parts.iter().map(Value::signature).collect();
@@ -78,7 +81,7 @@ impl Value {
             Value::Int16(value) => put(out, &value.to_le_bytes()),
             Value::Uint16(value) => put(out, &value.to_le_bytes()),
             Value::Int32(value) => put(out, &value.to_le_bytes()),
-            Value::Uint32(value) => put(out, &value.to_le_bytes()),
+            Value::Uint32(value) | Value::Descriptor(value) => put(out, &value.to_le_bytes()),
             Value::Int64(value) => put(out, &value.to_le_bytes()),
             Value::Uint64(value) => put(out, &value.to_le_bytes()),
             Value::Double(value) => put(out, &value.to_le_bytes()),
@@ -174,7 +177,8 @@ impl<'a> Reader<'a> {
             b'n' => Value::Int16(i16::from_le_bytes(self.number()?)),
             b'q' => Value::Uint16(u16::from_le_bytes(self.number()?)),
             b'i' => Value::Int32(i32::from_le_bytes(self.number()?)),
-            b'u' | b'h' => Value::Uint32(u32::from_le_bytes(self.number()?)),
+            b'u' => Value::Uint32(u32::from_le_bytes(self.number()?)),
+            b'h' => Value::Descriptor(u32::from_le_bytes(self.number()?)),
             b'x' => Value::Int64(i64::from_le_bytes(self.number()?)),
             b't' => Value::Uint64(u64::from_le_bytes(self.number()?)),
             b'd' => Value::Double(f64::from_le_bytes(self.number()?)),
@@ -290,6 +294,7 @@ mod tests {
             Value::Bool(true),
             Value::Int16(-2),
             Value::Uint64(u64::MAX),
+            Value::Descriptor(1),
             Value::Double(0.5),
             Value::text("a"),
             Value::Signature("a(sv)".to_owned()),

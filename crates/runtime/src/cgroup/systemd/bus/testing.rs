@@ -1,9 +1,13 @@
 //! A service manager that answers as a test wants it, on a socket of the test's own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::super::value::Value;
 use super::{Bus, ERROR, MANAGER, Message, RETURN, SIGNAL, encode, field};
@@ -31,6 +35,22 @@ impl FakeManager {
     pub(in crate::cgroup) fn new(
         private: bool,
         result: &'static str,
+        answer: impl FnMut(&str, &[Value]) -> Answer + Send + 'static,
+    ) -> FakeManager {
+        FakeManager::start(private, true, result, answer)
+    }
+
+    /// One that takes no descriptors.
+    pub(in crate::cgroup) fn without_descriptors(
+        answer: impl FnMut(&str, &[Value]) -> Answer + Send + 'static,
+    ) -> FakeManager {
+        FakeManager::start(true, false, "done", answer)
+    }
+
+    fn start(
+        private: bool,
+        passes_descriptors: bool,
+        result: &'static str,
         mut answer: impl FnMut(&str, &[Value]) -> Answer + Send + 'static,
     ) -> FakeManager {
         let dir = ScratchDir::new(&[]);
@@ -41,7 +61,7 @@ impl FakeManager {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
                 // The guard's own connection is the end.
-                let Some(mut peer) = Peer::introduced(stream) else { return };
+                let Some(mut peer) = Peer::introduced(stream, passes_descriptors) else { return };
                 while let Some((serial, member, arguments)) = peer.next_call() {
                     told.lock().unwrap().push((member.clone(), arguments.clone()));
                     let answer = match member.as_str() {
@@ -78,36 +98,75 @@ impl Drop for FakeManager {
 }
 
 struct Peer {
-    reader: BufReader<UnixStream>,
+    stream: UnixStream,
+    input: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
     serial: u32,
 }
 
 impl Peer {
-    fn introduced(stream: UnixStream) -> Option<Peer> {
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+    fn introduced(stream: UnixStream, passes_descriptors: bool) -> Option<Peer> {
+        let mut peer = Peer { stream, input: Vec::new(), descriptors: Vec::new(), serial: 0 };
         let uid = rustix::process::geteuid().as_raw().to_string();
         let claim: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(line, format!("\0AUTH EXTERNAL {claim}\r\n"));
         // No answer may be waited for in between.
-        line.clear();
-        reader.read_line(&mut line).unwrap();
-        assert_eq!(line, "BEGIN\r\n");
-        reader.get_mut().write_all(b"OK 0123456789abcdef\r\n").unwrap();
-        Some(Peer { reader, serial: 0 })
+        let wanted = format!("\0AUTH EXTERNAL {claim}\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n");
+        assert_eq!(String::from_utf8(peer.take(wanted.len())?).unwrap(), wanted);
+        let about_descriptors = if passes_descriptors { "AGREE_UNIX_FD" } else { "ERROR" };
+        let answer = format!("OK 0123456789abcdef\r\n{about_descriptors}\r\n");
+        peer.stream.write_all(answer.as_bytes()).unwrap();
+        Some(peer)
+    }
+
+    /// Waits for `count` bytes, and takes what descriptors come with them; `None` at the end.
+    fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.input.len() < count {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut bytes = [0; 4096];
+            let mut pieces = [IoSliceMut::new(&mut bytes)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let got = rustix::net::recvmsg(&self.stream, &mut pieces, &mut control, flags).ok()?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    self.descriptors.extend(fds);
+                }
+            }
+            self.input.extend(&bytes[..got.bytes]);
+            if got.bytes == 0 {
+                return None;
+            }
+        }
+        Some(self.input.drain(..count).collect())
     }
 
     fn next_call(&mut self) -> Option<(u32, String, Vec<Value>)> {
-        let mut bytes = vec![0; 16];
-        self.reader.read_exact(&mut bytes).ok()?;
+        let mut bytes = self.take(16)?;
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
         let (body, serial, fields) = (word(4) as usize, word(8), word(12) as usize);
         let body_at = (16 + fields).next_multiple_of(8);
-        bytes.resize(body_at + body, 0);
-        self.reader.read_exact(&mut bytes[16..]).ok()?;
+        bytes.extend(self.take(body_at + body - 16)?);
         let message = Message::parse(&bytes, body_at).unwrap();
-        Some((serial, message.member.unwrap(), message.body))
+        let arguments = message.body.into_iter().map(|value| self.resolved(value)).collect();
+        self.descriptors.clear();
+        Some((serial, message.member.unwrap(), arguments))
+    }
+
+    /// Descriptors of processes as the pids that they stand for.
+    fn resolved(&self, value: Value) -> Value {
+        let all = |values: Vec<Value>| values.into_iter().map(|one| self.resolved(one)).collect();
+        match value {
+            Value::Descriptor(at) => {
+                let number = self.descriptors[at as usize].as_raw_fd();
+                let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+                let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap();
+                Value::Uint32(pid.trim().parse().unwrap())
+            }
+            Value::Array(element, values) => Value::Array(element, all(values)),
+            Value::Tuple(parts) => Value::Tuple(all(parts)),
+            Value::Variant(value) => Value::variant(self.resolved(*value)),
+            plain => plain,
+        }
     }
 
     fn answer(&mut self, serial: u32, member: &str, answer: Answer, result: &str) {
@@ -132,7 +191,7 @@ impl Peer {
                 encode(ERROR, self.serial, fields, &[Value::text("so it is")])
             }
         };
-        let _ = self.reader.get_mut().write_all(&message);
+        let _ = self.stream.write_all(&message);
     }
 
     fn signal(&mut self, body: &[Value]) {
@@ -142,6 +201,6 @@ impl Peer {
             (field::INTERFACE, Value::text(MANAGER)),
             (field::MEMBER, Value::text("JobRemoved")),
         ];
-        let _ = self.reader.get_mut().write_all(&encode(SIGNAL, self.serial, fields, body));
+        let _ = self.stream.write_all(&encode(SIGNAL, self.serial, fields, body));
     }
 }
