@@ -35,7 +35,8 @@ pub use layer::{
     IdRange, LayerWriter, Owners, TreeError, Unmakeable,
 };
 pub use snapshot::{
-    Btrfs, Mounts, Overlay2, PrepareOptions, SnapshotError, Snapshotter, Upper, Vfs, View,
+    Btrfs, Mounts, Overlay2, PrepareOptions, SnapshotError, Snapshots, SnapshotsError, Snapshotter,
+    Upper, Vfs, View,
 };
 pub use steps::Steps;
 pub use store::{

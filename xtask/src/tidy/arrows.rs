@@ -14,10 +14,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spec", &[]),
     ("archive", &["spec", "sys"]),
     ("distribution", &["spec"]),
+    ("engine", &["archive", "distribution", "runtime", "spec", "store", "sys"]),
     ("runtime", &["spec", "sys"]),
     ("store", &["archive", "spec", "sys"]),
     // It only wires the others together.
-    ("dhow", &["archive", "distribution", "runtime", "spec", "store", "sys"]),
+    ("dhow", &["archive", "distribution", "engine", "runtime", "spec", "store", "sys"]),
 ];
 
 /// Packages beside `crates/`; they judge the programs from outside and know none of our crates.

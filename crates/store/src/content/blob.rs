@@ -32,6 +32,11 @@ impl Blob {
         Ok(Self { file, digest, size })
     }
 
+    /// The file itself.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Its digest.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -90,6 +90,11 @@ impl Ingest {
         self.offset
     }
 
+    /// The file, for reading what is there while more is being written; emptied when the ingest begins anew.
+    pub fn file(&self) -> Result<File> {
+        self.file.try_clone().map_err(|error| self.io("open", error))
+    }
+
     /// Begins anew, for a source that cannot begin in the middle.
     pub fn restart(&mut self) -> Result<()> {
         if self.offset > 0 {

@@ -11,6 +11,7 @@ mod error;
 mod mounts;
 mod overlay2;
 mod quota;
+mod snapshots;
 mod vfs;
 mod whole;
 
@@ -19,4 +20,5 @@ pub use contract::{PrepareOptions, Snapshotter};
 pub use error::SnapshotError;
 pub use mounts::{Mounts, Upper, View};
 pub use overlay2::Overlay2;
+pub use snapshots::{Snapshots, SnapshotsError};
 pub use vfs::Vfs;

@@ -94,6 +94,11 @@ impl Store {
         self.root.path()
     }
 
+    /// What time it is here, in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.db.clock().now_ms()
+    }
+
     /// Blobs.
     pub fn content(&self) -> &Content {
         &self.content

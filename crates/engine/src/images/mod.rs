@@ -1,0 +1,23 @@
+//! Images between registries and the store.
+//!
+//! A pull is one stream per layer: what arrives is hashed and written to the store's file, and whoever unpacks
+//! reads that same file behind the writer. Neither waits for the other longer than it must, memory does not
+//! grow with the image, and a layer that is here already is unpacked by the same code.
+//! Absent on purpose: what a registry's protocol is, and how layers lie on disk.
+
+mod error;
+mod fetch;
+mod options;
+mod part;
+mod pipe;
+mod progress;
+mod pull;
+mod push;
+mod unpack;
+
+pub use error::{BlobFault, LayerFault, PullError, PushError};
+pub use options::{ImageEngine, ImageEngineOptions};
+pub use part::Interruption;
+pub use progress::{Progress, Step, Watcher};
+pub use pull::{PullRequest, Pulled};
+pub use push::PushRequest;

@@ -1,0 +1,11 @@
+//! What users do with images and containers: registries, store and runtime brought together.
+//!
+//! Invariant: a slow operation holds nothing that a listing needs; whatever is interrupted can be done again.
+//! Absent on purpose: HTTP routes, Docker's JSON, command lines.
+
+mod images;
+
+pub use images::{
+    BlobFault, ImageEngine, ImageEngineOptions, Interruption, LayerFault, Progress, PullError,
+    PullRequest, Pulled, PushError, PushRequest, Step, Watcher,
+};
