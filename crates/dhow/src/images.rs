@@ -14,8 +14,7 @@ use dhow_engine::{
 };
 use dhow_spec::{Platform, Reference};
 use dhow_store::{
-    Clock, CollectOptions, Overlay2, SnapshotFiles, Snapshots, Snapshotter, Steps, Store,
-    StoreOptions, Vfs,
+    Clock, CollectOptions, Overlay2, Snapshots, Snapshotter, Steps, Store, StoreOptions, Vfs,
 };
 
 const USAGE: &str = "\
@@ -107,7 +106,7 @@ impl Session {
             other => return Err(format!("no storage driver is called {other}").into()),
         };
         let snapshots = Snapshots::new(store.db(), driver);
-        store.recover_snapshots(&snapshots)?;
+        store.recover_snapshots(snapshots.driver())?;
         Ok(Self { store: Arc::new(store), snapshots: Arc::new(snapshots) })
     }
 
@@ -169,8 +168,8 @@ impl Session {
         Ok(())
     }
 
-    fn drivers(&self) -> [&dyn SnapshotFiles; 1] {
-        [&*self.snapshots]
+    fn drivers(&self) -> [&dyn Snapshotter; 1] {
+        [self.snapshots.driver()]
     }
 
     fn engine(

@@ -6,7 +6,7 @@
 //! Absent on purpose: removing what is committed, which is garbage collection's.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 
 use super::contract::{PrepareOptions, Snapshotter};
 use super::error::SnapshotError;
@@ -16,7 +16,6 @@ use crate::db::{
     SnapshotRecords, SnapshotState, SnapshotUsage,
 };
 use crate::layer::{Applied, ApplyOptions, DiffOptions, DiffSink};
-use crate::store::SnapshotFiles;
 
 /// One driver's snapshots. Calls on different snapshots may run at the same time; calls on one are the
 /// caller's to put in order.
@@ -42,9 +41,9 @@ impl Snapshots {
         Self { records: db.snapshots(driver.name()), driver }
     }
 
-    /// The driver's name.
-    pub fn driver(&self) -> &'static str {
-        self.driver.name()
+    /// The driver itself, for those who tidy.
+    pub fn driver(&self) -> &dyn Snapshotter {
+        &*self.driver
     }
 
     /// See [`Snapshotter::rebases`].
@@ -204,21 +203,6 @@ impl Snapshots {
             }
         }
         Ok(())
-    }
-}
-
-impl SnapshotFiles for Snapshots {
-    fn driver(&self) -> &str {
-        self.driver.name()
-    }
-
-    fn present(&self) -> io::Result<Vec<SnapshotNumber>> {
-        self.driver.walk().map_err(io::Error::other)
-    }
-
-    fn discard(&self, number: SnapshotNumber) -> io::Result<()> {
-        self.driver.release(number).map_err(io::Error::other)?;
-        self.driver.remove(number).map_err(io::Error::other)
     }
 }
 
