@@ -18,6 +18,8 @@ use super::{Content, ContentError, Expected, INGEST, blob_path};
 use crate::db::{Durability, LeaseId};
 
 const BUFFER: usize = 256 << 10;
+/// So many files are synced side by side.
+const SYNCS: usize = 8;
 
 /// A blob that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +184,11 @@ impl Ingest {
         }
     }
 
+    fn sync(&self) -> Result<()> {
+        self.content.step("ingest.sync", || self.path())?;
+        self.file.sync_data().map_err(|error| self.failed("sync", error))
+    }
+
     fn path(&self) -> PathBuf {
         Path::new(INGEST).join(self.expected.id.file_name())
     }
@@ -189,6 +196,22 @@ impl Ingest {
     fn io(&self, doing: &'static str, error: io::Error) -> ContentError {
         super::io(doing, self.path(), error)
     }
+}
+
+/// Syncs side by side: a journal takes those that come together as one, each alone costs a commit.
+fn sync_all(ingests: &[Ingest]) -> Result<()> {
+    let mut lanes = ingests.chunks(ingests.len().div_ceil(SYNCS).max(1));
+    let first = lanes.next().unwrap_or_default();
+    let sync = |lane: &[Ingest]| lane.iter().try_for_each(Ingest::sync);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = lanes.map(|lane| scope.spawn(move || sync(lane))).collect();
+        let first = sync(first);
+        // A panic there was our bug and goes on here.
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        others.into_iter().map(join).fold(first, Result::and)
+    })
 }
 
 impl Write for Ingest {
@@ -210,9 +233,8 @@ impl Content {
         for ingest in &ingests {
             let Measured { digest, size } = ingest.check()?;
             stored.push(Stored { digest, size });
-            self.step("ingest.sync", || ingest.path())?;
-            ingest.file.sync_data().map_err(|error| ingest.failed("sync", error))?;
         }
+        sync_all(&ingests)?;
         let arrivals: Vec<_> =
             stored.iter().map(|stored| self.shared.names.arrive(stored.digest)).collect();
         let result = self.name_all(&ingests, &stored);
