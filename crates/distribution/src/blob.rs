@@ -23,6 +23,10 @@ use crate::said::tidy;
 use crate::site::Site;
 use crate::verifier::{Mismatch, Verifier};
 
+/// What must arrive between two failures for them to count as separate: who gives a byte at a time
+/// could keep us busy forever.
+const PROGRESS_BYTES_MIN: u64 = 64 << 10;
+
 /// Takes a blob. The calls come in this order: `begin` once, then `write` and `rewind` any number of
 /// times, then `finish` once, if it comes to that; whoever sees neither `finish` nor another call
 /// has a part of a blob, which the next `begin` may take up. A sink may take its time, but must not
@@ -166,7 +170,7 @@ impl<S: Sink> Download<'_, S> {
             while self.verifier.missing() > 0 {
                 let before = self.verifier.seen();
                 let Err(fault) = self.stream(client, site, &mut attempts).await else { continue };
-                if self.verifier.seen() > before {
+                if self.verifier.seen() - before >= PROGRESS_BYTES_MIN {
                     attempts.progressed();
                 }
                 attempts.again(&site.host(), fault, self.observer).await?;

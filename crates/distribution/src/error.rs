@@ -438,7 +438,10 @@ impl fmt::Display for Fault {
                 if said.is_empty() { Ok(()) } else { write!(f, ": {said}") }
             }
             Self::Unsupported { said } => or(f, said, "unsupported: The operation is unsupported."),
-            Self::Unreachable { host, why } => write!(f, "cannot reach {host}: {why}"),
+            Self::Unreachable { host, why } => {
+                write!(f, "cannot reach {host}: {why}")?;
+                why.remedy(host).map_or(Ok(()), |remedy| write!(f, " ({remedy})"))
+            }
             Self::Interrupted { host, why } => write!(f, "connection to {host} broke: {why}"),
             Self::Stalled { host, after } => {
                 write!(f, "{host} sent nothing for {} s", after.as_secs_f64().ceil())

@@ -3,6 +3,27 @@
 //! Invariant: bytes come from and go to a source or sink that the caller gives; nothing that a
 //! registry says is believed before its digest is right.
 //! Absent on purpose: our disk layout, snapshots, configuration files and credential helpers.
+//!
+//! A pull, with memory in place of a store:
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use dhow_distribution::{Client, Config, Error, SystemResolver};
+//! # use dhow_spec::{Platform, PlatformMatcher, Reference};
+//! # async fn pull(authorities: Vec<u8>) -> Result<(), Error> {
+//! let config = Config::new("dhow/0.1", authorities);
+//! let client = Client::new(config, Arc::new(SystemResolver)).expect("a plain configuration");
+//! let reference = Reference::parse("alpine").expect("a good name");
+//! let platform = Platform::of_build();
+//! let matcher = PlatformMatcher::compatible(&platform);
+//! let image = client.image(&reference, &matcher, &platform, &()).await?;
+//! for layer in &image.manifest.layers {
+//!     let mut bytes = Vec::new();
+//!     client.fetch(reference.repository(), layer, &mut bytes, &()).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod auth;
 mod blob;

@@ -58,6 +58,23 @@ impl ConnectFault {
         }
     }
 
+    /// What the user can do about it, where that is not plain to see.
+    pub(crate) fn remedy(&self, host: &str) -> Option<String> {
+        use rustls::CertificateError as Bad;
+        match self {
+            Self::PlainHttp => Some(format!("list {host} in insecure-registries if that is meant")),
+            Self::Tls(rustls::Error::InvalidCertificate(
+                Bad::UnknownIssuer | Bad::BadSignature,
+            )) => {
+                let place = format!("certs.d/{host}/ca.crt");
+                Some(format!(
+                    "put its authority into {place}, or list {host} in insecure-registries"
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// From what a TLS handshake ended with.
     pub(crate) fn of_handshake(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

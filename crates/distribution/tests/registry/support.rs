@@ -35,15 +35,16 @@ impl Resolver for Names {
     }
 }
 
-/// A configuration with short waits.
+/// A configuration with short waits between attempts, and patience within them: a machine that is
+/// busy must not look like a registry that stalls.
 pub(crate) fn config() -> Config {
     let mut config = Config::new("dhow-test/1", Vec::new());
     config.limits = Limits {
         back_off: Duration::from_millis(2),
         back_off_max: Duration::from_millis(20),
-        connect: Duration::from_secs(5),
-        stall: Duration::from_millis(400),
-        commit: Duration::from_secs(5),
+        connect: Duration::from_secs(20),
+        stall: Duration::from_secs(20),
+        commit: Duration::from_secs(20),
         ..Limits::standard()
     };
     config
