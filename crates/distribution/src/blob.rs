@@ -33,7 +33,8 @@ const PROGRESS_BYTES_MIN: u64 = 64 << 10;
 /// wait for another download: the one that it waits for may be waiting for its connection.
 pub trait Sink: Send {
     /// The download begins. A sink that has the first part of the blob already gives those bytes to
-    /// the verifier; the download goes on behind them.
+    /// the verifier; the download goes on behind them. One that finds its part unusable rewinds the
+    /// verifier together with itself: what the verifier has seen is what the sink holds.
     fn begin(&mut self, verifier: &mut Verifier) -> impl Future<Output = io::Result<()>> + Send;
 
     /// The next bytes.

@@ -132,6 +132,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(header: &str, expected: &[(&str, &[(&str, &str)])]) {
@@ -183,5 +185,29 @@ mod tests {
         check(r#"Bearer realm="never ends"#, &[("bearer", &[])]);
         check("\u{e9}, Basic", &[("basic", &[])]);
         check("realm=x", &[]);
+    }
+
+    proptest! {
+        /// No header keeps us from the good challenge behind it, unless it never closes its quote.
+        #[test]
+        fn what_is_behind_nonsense_is_found(nonsense in r#"[a-zA-Z =,;/\\é-]{0,40}"#) {
+            let read = Challenge::parse_all(&format!("{nonsense}, Bearer realm=\"x\""));
+            let last = read.last().expect("at least the last");
+            prop_assert_eq!((last.scheme.as_str(), last.get("realm")), ("bearer", Some("x")));
+        }
+
+        #[test]
+        fn quoted_texts_come_back(text in r#"[a-z "\\,=]{0,20}"#) {
+            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+            let read = Challenge::parse_all(&format!("Basic a=\"{quoted}\", b=c"));
+            prop_assert_eq!(read.len(), 1);
+            prop_assert_eq!(read[0].get("a"), Some(text.as_str()));
+            prop_assert_eq!(read[0].get("b"), Some("c"));
+        }
+
+        #[test]
+        fn anything_is_read(text in "\\PC{0,60}") {
+            Challenge::parse_all(&text);
+        }
     }
 }

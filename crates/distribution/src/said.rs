@@ -238,6 +238,8 @@ pub(crate) fn tidy(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -299,5 +301,18 @@ mod tests {
     fn warnings_are_told() {
         let headers = headers(&[("warning", r#"299 - "old, use \"new\"""#)]);
         assert_eq!(warnings(&headers).collect::<Vec<_>>(), [r#"old, use "new""#]);
+    }
+
+    proptest! {
+        /// A terminal is safe from what a registry says.
+        #[test]
+        fn texts_are_one_bounded_line(text in any::<String>(), code in any::<String>()) {
+            let body = serde_json::json!({ "errors": [{ "code": code, "message": text }] });
+            for said in [Said::parse(body.to_string().as_bytes()), Said::parse(text.as_bytes())] {
+                let line = said.to_string();
+                prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
+                prop_assert!(line.len() < 4 * TEXT_BYTES_MAX);
+            }
+        }
     }
 }

@@ -223,6 +223,8 @@ impl fmt::Display for Url {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -268,5 +270,27 @@ mod tests {
         assert_eq!(url.path, "/x?digest=sha256%3Aa&b=c%20d");
         let base = Url::parse("https://h/x?").expect("an address");
         assert_eq!(base.with_query("a", "b").path, "/x?a=b");
+    }
+
+    proptest! {
+        /// Whatever a registry says, what we take for an address is one, and reading it again gives
+        /// the same.
+        #[test]
+        fn addresses_are_addresses(
+            location in r"(https?:)?(//)?([a-zA-Z0-9.@:%\[\]_-]{0,12})(/|\?|#)?\PC{0,24}",
+            path in r"/[a-z./]{0,12}",
+        ) {
+            let base = Url::parse(&format!("https://h:1{path}")).expect("an address");
+            if let Some(url) = base.join(&location) {
+                let text = url.to_string();
+                prop_assert_eq!(Url::parse(&text).map(|again| again.to_string()), Some(text.clone()));
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{}", text);
+                prop_assert!(!url.origin.host.contains('@'));
+                if let Some(uri) = url.to_uri() {
+                    prop_assert_eq!(uri.port_u16().unwrap_or(url.origin.scheme.port()), url.origin.port);
+                    prop_assert_eq!(uri.host().map(str::to_owned), Some(url.origin.host.clone()));
+                }
+            }
+        }
     }
 }

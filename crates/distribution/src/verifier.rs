@@ -90,8 +90,8 @@ impl Verifier {
         if actual == expected { Ok(()) } else { Err(Mismatch::digest(expected, actual)) }
     }
 
-    /// Forgets all bytes.
-    pub(crate) fn rewind(&mut self) {
+    /// Forgets all bytes, for a sink that finds out that it must do so, too.
+    pub fn rewind(&mut self) {
         *self = Self::of(self.expected, self.size);
     }
 }

@@ -113,6 +113,7 @@ impl Sink for PartSink {
             let left = (self.ingest.offset() - offset).min(BUFFER as u64) as usize;
             let count = file.read_at(&mut buffer[..left], offset)?;
             if count == 0 || verifier.update(&buffer[..count]).is_err() {
+                verifier.rewind();
                 return self.rewind().await;
             }
             offset += count as u64;
