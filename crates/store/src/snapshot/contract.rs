@@ -104,7 +104,7 @@ pub trait Snapshotter: Send + Sync {
         parents: &[SnapshotNumber],
     ) -> Result<SnapshotUsage, SnapshotError>;
 
-    /// Gives back what `mounts` made ready: devices, servers.
+    /// Gives back what `mounts` made ready: devices, servers; that there is nothing is no error.
     fn release(&self, number: SnapshotNumber) -> Result<(), SnapshotError>;
 
     /// Removes it with all that it holds; that it is not there is no error.

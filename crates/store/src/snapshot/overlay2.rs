@@ -325,8 +325,9 @@ impl Snapshotter for Overlay2 {
         layer::usage(self.open_sub(number, DIFF)?).map_err(SnapshotError::tree(number))
     }
 
-    fn release(&self, number: SnapshotNumber) -> Result<(), SnapshotError> {
-        self.directory.snapshot(number).map(drop)
+    /// Nothing is ever made ready beforehand.
+    fn release(&self, _: SnapshotNumber) -> Result<(), SnapshotError> {
+        Ok(())
     }
 
     fn remove(&self, number: SnapshotNumber) -> Result<(), SnapshotError> {

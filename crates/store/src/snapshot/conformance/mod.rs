@@ -6,6 +6,7 @@
 mod layers;
 mod limits;
 mod rig;
+mod special;
 mod tell;
 mod writing;
 
