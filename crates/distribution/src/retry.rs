@@ -19,20 +19,20 @@ pub(crate) struct Attempts<'a> {
     limits: &'a Limits,
     failed: u32,
     max: u32,
+    /// Where nobody was ever met: a typing error should not take long to tell.
+    dead_max: u32,
     progressed: bool,
 }
 
-/// Attempts at a host where nobody was ever met: a typing error should not take long to tell.
-const DEAD_ATTEMPTS_MAX: u32 = 2;
-
 impl<'a> Attempts<'a> {
     pub(crate) fn new(limits: &'a Limits) -> Self {
-        Self { limits, failed: 0, max: limits.attempts_max, progressed: false }
+        let max = limits.attempts_max;
+        Self { limits, failed: 0, max, dead_max: max.min(2), progressed: false }
     }
 
     /// Fewer, where somebody else can be asked instead.
     pub(crate) fn impatient(limits: &'a Limits) -> Self {
-        Self { max: limits.attempts_max.min(2), ..Self::new(limits) }
+        Self { max: limits.attempts_max.min(2), dead_max: 1, ..Self::new(limits) }
     }
 
     /// Something arrived: whoever makes progress is not failing.
@@ -50,7 +50,7 @@ impl<'a> Attempts<'a> {
     ) -> Result<(), Fault> {
         self.failed += 1;
         let dead = fault.seems_dead() && !self.progressed;
-        let max = if dead { self.max.min(DEAD_ATTEMPTS_MAX) } else { self.max };
+        let max = if dead { self.dead_max } else { self.max };
         if !fault.may_pass() || self.failed >= max {
             return Err(fault);
         }

@@ -186,6 +186,18 @@ async fn a_token_that_does_not_do() {
 }
 
 #[tokio::test]
+async fn a_token_server_in_trouble_is_asked_again() {
+    let asked = AtomicUsize::new(0);
+    let realm =
+        token_server(move |_| (asked.fetch_add(1, Ordering::SeqCst) < 2).then(|| Reply::new(503)))
+            .await;
+    let (server, _) = registry(&realm, |shown, _| shown == "Bearer token-1").await;
+    let name = reference(&format!("{}/a:1", server.name()));
+    client().manifest(&name, &()).await.expect("an index");
+    assert_eq!(realm.seen().len(), 3);
+}
+
+#[tokio::test]
 async fn what_a_registry_wants_besides_is_asked_for() {
     let realm = token_server(|_| None).await;
     let challenge = format!(

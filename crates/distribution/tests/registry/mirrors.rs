@@ -79,6 +79,20 @@ async fn a_registry_that_cannot_be_reached_is_not_needed() {
 }
 
 #[tokio::test]
+async fn a_mirror_that_is_not_there_costs_one_attempt() {
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mirror = format!("http://{}", gone.local_addr().expect("an address"));
+    drop(gone);
+    let upstream = Server::start(filled("a")).await;
+    let (client, diary) = (client_with(&[mirror], &upstream), Diary::default());
+    let name = reference("registry.test/a:1");
+    for _ in 0..2 {
+        client.manifest(&name, &diary).await.expect("an index");
+    }
+    assert_eq!((diary.lines("retrying").len(), diary.lines("passed over").len()), (0, 1));
+}
+
+#[tokio::test]
 async fn a_mirror_that_lies_is_found_out() {
     let liar = Memory::new()
         .rule(|request, _| request.path().contains("/blobs/").then(|| Reply::ok(vec![0; 50_000])));

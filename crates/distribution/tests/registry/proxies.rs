@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dhow_distribution::{Config, Insecure, Proxies, RegistryConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -23,13 +23,25 @@ struct Tunnel {
 
 impl Tunnel {
     async fn start(to: std::net::SocketAddr) -> Self {
+        Self::start_with(to, None).await
+    }
+
+    /// The proxy itself wants TLS, or does not.
+    async fn start_with(to: std::net::SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let name = listener.local_addr().expect("an address").to_string();
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let heard = told.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(tunnel(stream, to, heard.clone()));
+                let (heard, tls) = (heard.clone(), tls.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else { return tunnel(stream, to, heard).await };
+                    let accepting = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
+                    if let Ok(stream) = accepting.await {
+                        tunnel(stream, to, heard).await;
+                    }
+                });
             }
         });
         Self { name, told, task }
@@ -43,7 +55,7 @@ impl Drop for Tunnel {
 }
 
 async fn tunnel(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     to: std::net::SocketAddr,
     heard: Arc<std::sync::Mutex<Vec<String>>>,
 ) {
@@ -99,6 +111,20 @@ async fn tunnels_for_tls() {
     let error = with_ca(&tunnel.name).manifest(&name, &()).await.expect_err("nobody").to_string();
     let text = format!("proxy {} wants a name and a password (407)", tunnel.name);
     assert!(error.ends_with(&text), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_with_tls_of_its_own() {
+    let authority = Authority::new();
+    let server = Server::start_tls(filled(), authority.server("registry.test", None, true)).await;
+    let tls = authority.server("proxy.test", None, false);
+    let tunnel = Tunnel::start_with(server.address, Some(tls)).await;
+    let mut config = proxied("", "https://ann:p%40ss@proxy.test", "");
+    config.roots_pem = authority.pem().into_bytes();
+    let proxy = tunnel.name.parse().expect("an address");
+    let client = client_of(config, Names::new([("proxy.test", proxy)]));
+    client.manifest(&reference("registry.test/a:1"), &()).await.expect("an index");
+    assert_eq!(server.seen()[0].header("version"), Some("HTTP/2.0"));
 }
 
 #[tokio::test]

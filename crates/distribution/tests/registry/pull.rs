@@ -1,11 +1,12 @@
 //! Pulling: from registries that cut, stall, lie and limit.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dhow_distribution::{Class, Error, Mismatch};
 use dhow_spec::image::Descriptor;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::memory::Memory;
 use crate::server::{Ending, Reply, Request, Server};
@@ -375,6 +376,52 @@ async fn nobody_there() {
     let error = client().manifest(&reference("nowhere.test/a:1"), &()).await.expect_err("nobody");
     let text = "nowhere.test/a:1: cannot reach nowhere.test: lookup nowhere.test: no such host";
     assert_eq!(error.to_string(), text);
+}
+
+/// An address where nobody answers, not even with a refusal: a queue that is full.
+async fn silence() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let listener = socket.listen(1).expect("a queue");
+    let address = listener.local_addr().expect("an address");
+    let mut waiting = Vec::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(stream) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+        waiting.push(stream.expect("a place in the queue"));
+    }
+    (address, (listener, waiting))
+}
+
+#[tokio::test]
+async fn one_address_of_a_name_will_do() {
+    let memory = Memory::new();
+    memory.fill(|content| add_index(content, "a", "1", &[]));
+    let server = Server::start(memory).await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut addresses = vec![dead.local_addr().expect("an address"), server.address];
+    drop(dead);
+    let (silent, _held) = silence().await;
+    addresses.insert(0, silent);
+    let mut config = config();
+    config.insecure = dhow_distribution::Insecure::parse(["registry.test"]).expect("a list");
+    let client = client_of(config, Names::of("registry.test", addresses));
+    client.manifest(&reference("registry.test/a:1"), &()).await.expect("an index");
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_cut_is_asked_for_again() {
+    let cuts = AtomicUsize::new(0);
+    let memory = Memory::new().rule(move |request, content| {
+        let is_it = request.path().contains("/manifests/");
+        let is_first = is_it && cuts.fetch_add(1, Ordering::SeqCst) < 2;
+        is_first.then(|| content.answer(request).ending(Ending::CutAfter(20)))
+    });
+    let index = memory.fill(|content| add_index(content, "a", "1", &[("linux/amd64", true)]));
+    let server = Server::start(memory).await;
+    let name = reference(&format!("{}/a:1", server.name()));
+    let fetched = client().manifest(&name, &()).await.expect("an index");
+    assert_eq!(fetched.bytes, index.to_json());
+    assert_eq!(server.count("GET", "/v2/a/manifests/1"), 3);
 }
 
 /// What a manifest that is answered so ends with.

@@ -21,17 +21,22 @@ pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Names of the tests; all others lead nowhere.
 #[derive(Clone, Default)]
-pub(crate) struct Names(BTreeMap<String, SocketAddr>);
+pub(crate) struct Names(BTreeMap<String, Vec<SocketAddr>>);
 
 impl Names {
     pub(crate) fn new<const N: usize>(names: [(&str, SocketAddr); N]) -> Self {
-        Self(names.into_iter().map(|(name, address)| (name.to_owned(), address)).collect())
+        Self(names.into_iter().map(|(name, address)| (name.to_owned(), vec![address])).collect())
+    }
+
+    /// A name with several addresses.
+    pub(crate) fn of(name: &str, addresses: Vec<SocketAddr>) -> Self {
+        Self([(name.to_owned(), addresses)].into())
     }
 }
 
 impl Resolver for Names {
     fn resolve<'a>(&'a self, host: &'a str, _: u16) -> Addresses<'a> {
-        Box::pin(async move { Ok(self.0.get(host).copied().into_iter().collect()) })
+        Box::pin(async move { Ok(self.0.get(host).cloned().unwrap_or_default()) })
     }
 }
 
