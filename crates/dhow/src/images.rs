@@ -92,13 +92,12 @@ struct Session {
 
 impl Session {
     fn open(options: &Options) -> Result<Self, Failure> {
-        let root = options.root.clone();
         let store = Store::open(StoreOptions {
-            root: root.clone(),
+            root: options.root.clone(),
             clock: Clock::system(),
             steps: Steps::unwatched(),
         })?;
-        let place = root.join("snapshots").join(&options.driver);
+        let place = store.driver_dir(&options.driver)?;
         let driver: Box<dyn Snapshotter> = match options.driver.as_str() {
             "overlay2" => Box::new(Overlay2::open(&place, false)?),
             "vfs" => Box::new(Vfs::open(&place, false)?),

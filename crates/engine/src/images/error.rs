@@ -73,6 +73,8 @@ pub enum BlobFault {
     Registry(Box<dhow_distribution::Error>),
     /// The store.
     Content(ContentError),
+    /// Nobody wants it any more.
+    Unwanted,
 }
 
 /// An image that could not be pushed.
@@ -112,7 +114,8 @@ impl LayerFault {
 
     /// Whether something else must have gone wrong for this to happen.
     pub(super) fn is_consequence(&self) -> bool {
-        matches!(self, Self::Below) || self.interruption() == Some(Interruption::Abandoned)
+        matches!(self, Self::Below | Self::Blob(BlobFault::Unwanted))
+            || self.interruption() == Some(Interruption::Abandoned)
     }
 }
 
@@ -159,6 +162,7 @@ impl fmt::Display for LayerFault {
         match self {
             Self::Blob(BlobFault::Registry(error)) => error.fmt(f),
             Self::Blob(BlobFault::Content(error)) => error.fmt(f),
+            Self::Blob(BlobFault::Unwanted) => f.write_str("nobody wants it any more"),
             Self::Interrupted(interruption) => interruption.fmt(f),
             Self::Stream(error) => error.fmt(f),
             Self::DiffId { expected, actual } => {
@@ -212,6 +216,7 @@ impl From<BlobFault> for PullError {
         match fault {
             BlobFault::Registry(error) => Self::Registry(error),
             BlobFault::Content(error) => Self::Content(error),
+            BlobFault::Unwanted => Self::Ended,
         }
     }
 }

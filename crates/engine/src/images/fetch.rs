@@ -69,6 +69,9 @@ impl Fetch {
             (Ok(()), _) => {}
             // What the store says is nearer to the cause than that the sink failed.
             (Err(_), Some(fault)) => return Err(fault.into()),
+            (Err(_), None) if self.cancel.load(Ordering::Relaxed) => {
+                return Err(BlobFault::Unwanted);
+            }
             (Err(error), None) => return Err(error.into()),
         }
         sink.ingest.commit()?;

@@ -94,6 +94,11 @@ impl Store {
         self.root.path()
     }
 
+    /// Where the storage driver of that name has its snapshots: what it is to be opened with.
+    pub fn driver_dir(&self, driver: &str) -> Result<PathBuf, StoreError> {
+        self.root.driver_dir(driver)
+    }
+
     /// What time it is here, in milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         self.db.clock().now_ms()

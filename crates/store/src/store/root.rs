@@ -19,6 +19,7 @@ use super::StoreError;
 
 /// The newest layout that we know.
 const LAYOUT: u32 = 1;
+const SNAPSHOTS: &str = "snapshots";
 
 /// The data root, owned until dropped.
 #[derive(Debug)]
@@ -41,6 +42,17 @@ impl Root {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where a storage driver has its snapshots; the folder above is made.
+    pub(super) fn driver_dir(&self, driver: &str) -> Result<PathBuf, StoreError> {
+        let failed = |error: Errno| io_error("make", &self.path, SNAPSHOTS, error.into());
+        match rustix::fs::mkdirat(&self.directory, SNAPSHOTS, Mode::RWXU) {
+            Ok(()) => rustix::fs::fsync(&self.directory).map_err(failed)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        Ok(self.path.join(SNAPSHOTS).join(driver))
     }
 
     fn check_layout(&self) -> Result<(), StoreError> {
