@@ -14,7 +14,8 @@ use dhow_engine::{
 };
 use dhow_spec::{Platform, Reference};
 use dhow_store::{
-    Clock, CollectOptions, Overlay2, Snapshots, Snapshotter, Steps, Store, StoreOptions, Vfs,
+    Clock, CollectOptions, LeaseId, LoadLimits, Overlay2, SaveItem, Snapshots, Snapshotter, Steps,
+    Store, StoreOptions, Vfs,
 };
 
 const USAGE: &str = "\
@@ -23,7 +24,10 @@ Usage: dhow image [--root DIR] [--driver overlay2|vfs|btrfs] [--user NAME:PASSWO
 
   pull NAME        list         history NAME
   push NAME        rm NAME      tag NAME NEW
-  collect          check        usage
+  save NAME        load         collect
+  check            usage
+
+  save writes to standard output, load reads standard input.
 ";
 
 type Failure = Box<dyn std::error::Error>;
@@ -148,6 +152,24 @@ impl Session {
                 for step in self.store.images().select(&image, &platform)?.history() {
                     let layer = step.layer.map(|(layer, _)| layer.digest.to_string());
                     println!("{} {}", layer.as_deref().unwrap_or("-"), step.created_by);
+                }
+            }
+            ["save", name] => {
+                let image = self.store.images().find(name)?;
+                let item = SaveItem { names: image.names.clone(), image };
+                let sink = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+                self.store.save(&[item], options.platform.as_ref(), sink)?.flush()?;
+            }
+            ["load"] => {
+                let id = LeaseId::parse("load").ok_or("a lease's name")?;
+                self.store.lease(&id, None)?;
+                let compression = dhow_archive::compress::Limits::NONE;
+                let limits = LoadLimits { bytes_max: u64::MAX, compression };
+                let loaded = self.store.load(&id, std::io::stdin().lock(), limits);
+                self.store.end_lease(&id)?;
+                for loaded in loaded? {
+                    let name = loaded.name.map(|name| name.familiar()).unwrap_or_default();
+                    println!("{} {name}", loaded.target.digest);
                 }
             }
             ["collect"] => {

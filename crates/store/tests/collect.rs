@@ -114,6 +114,49 @@ fn what_was_being_unpacked_ends_with_its_lease() {
 }
 
 #[test]
+fn what_somebody_else_unpacked_is_kept_by_asking() {
+    let scratch = Scratch::new();
+    let store = open(scratch.path());
+    let driver = Unpacked::of(&store);
+    let one = single("amd64", &["base", "one"]);
+    let (first, second) = (lease(&store, "first"), lease(&store, "second"));
+    driver.unpack(&store, &first, &one);
+    let records = store.db().snapshots("vfs");
+    let chain = chain_ids(&one.diff_ids);
+    for _ in 0..2 {
+        assert!(records.keep(&chain[0], second.as_str()).expect("an answer"));
+    }
+    store.end_lease(&first).expect("the end");
+    assert_eq!(collect_all(&store, &driver).snapshots, 1, "the upper one");
+    assert!(!records.keep(&chain[1], second.as_str()).expect("an answer"));
+    store.end_lease(&second).expect("the end");
+    let error = records.keep(&chain[0], second.as_str()).expect_err("no lease").to_string();
+    assert_eq!(error, "no lease second");
+    assert_eq!(collect_all(&store, &driver).snapshots, 1);
+}
+
+#[test]
+fn what_was_being_unpacked_is_removed_at_the_next_start() {
+    let scratch = Scratch::new();
+    let store = open(scratch.path());
+    let driver = Unpacked::of(&store);
+    let id = lease(&store, "pull");
+    let records = store.db().snapshots("vfs");
+    let key = |text| SnapshotKey::parse(text).expect("a key");
+    let made = |text, lease| {
+        let made = records.create(&key(text), None, &Labels::new(), lease).expect("it");
+        driver.prepare(made.number);
+        made.number
+    };
+    let (unpacked, container) = (made("unpack", Some(id.as_str())), made("container", None));
+    let recovered = store.recover_snapshots(&driver.0).expect("a recovery");
+    assert_eq!(recovered.unfinished, [unpacked]);
+    records.active(&key("unpack")).expect_err("gone");
+    assert_eq!(records.active(&key("container")).expect("it").number, container);
+    assert_eq!(driver.0.walk().expect("a list"), [container]);
+}
+
+#[test]
 fn ingests_go_by_age() {
     let scratch = Scratch::new();
     let store = open(scratch.path());

@@ -301,7 +301,8 @@ impl Work {
         below: watch::Receiver<Below>,
     ) -> Result<bool, LayerFault> {
         let (snapshots, chain) = (self.engine.snapshots.clone(), layer.chain);
-        if blocking_layer(move || Ok(snapshots.contains(&chain)?)).await? {
+        let lease = self.fetch.lease.clone();
+        if blocking_layer(move || Ok(snapshots.keep(&chain, &lease)?)).await? {
             return Ok(false);
         }
         // Those who wait for the layers below must not keep these from their turn.
@@ -341,10 +342,11 @@ impl Work {
             return Err(fault);
         }
         let (snapshots, layer) = (self.engine.snapshots.clone(), layer.clone());
+        let lease = self.fetch.lease.clone();
         blocking_layer(move || {
             let committed = snapshots.commit(&layer.key, &layer.chain, layer.parent.as_ref());
             if committed.is_err() {
-                let there = snapshots.contains(&layer.chain)?;
+                let there = snapshots.keep(&layer.chain, &lease)?;
                 snapshots.remove(&layer.key)?;
                 // Somebody else pulled the same, and was first.
                 if there {

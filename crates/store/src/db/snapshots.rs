@@ -86,6 +86,8 @@ pub struct SnapshotRecord {
     pub parent: Option<(ChainId, SnapshotNumber)>,
     /// Free notes.
     pub labels: Labels,
+    /// Whether it ends with a lease while it is active.
+    pub leased: bool,
     /// When it was prepared, in milliseconds since 1970.
     pub created_ms: i64,
 }
@@ -207,6 +209,21 @@ impl SnapshotRecords {
         })
     }
 
+    /// Lets a lease keep a committed snapshot, and with it what that stands on; says whether it is
+    /// there. Who finds one that is not theirs and relies on it must ask so, and not just look.
+    pub fn keep(&self, name: &ChainId, lease: &str) -> Result<bool> {
+        let (db, driver) = (self.db.clone(), self.driver.clone());
+        let (name, lease) = (*name, lease.to_owned());
+        self.db.write(Durability::Process, move |connection| {
+            let at = At { connection, db: &db, driver: &driver };
+            match at.committed(&name) {
+                Ok(record) => at.attach(record.number, &lease).map(|()| true),
+                Err(SnapshotRecordError::NotFound { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
     /// Replaces an active snapshot's notes.
     pub fn set_labels(&self, key: &SnapshotKey, labels: &Labels) -> Result<()> {
         let (db, driver) = (self.db.clone(), self.driver.clone());
@@ -324,7 +341,8 @@ impl At<'_> {
             self.attach(number, lease)?;
         }
         let (driver, state) = (self.driver.to_owned(), SnapshotState::Active(key.clone()));
-        Ok(SnapshotRecord { number, driver, state, parent, labels, created_ms })
+        let leased = lease.is_some();
+        Ok(SnapshotRecord { number, driver, state, parent, labels, leased, created_ms })
     }
 
     fn attach(&self, number: SnapshotNumber, lease: &str) -> Result<()> {
@@ -334,7 +352,7 @@ impl At<'_> {
             return Err(SnapshotRecordError::NoLease { lease: lease.to_owned() });
         }
         self.execute(
-            "INSERT INTO lease_snapshots (lease, snapshot) VALUES (?1, ?2)",
+            "INSERT OR IGNORE INTO lease_snapshots (lease, snapshot) VALUES (?1, ?2)",
             params![lease, number.0],
         )
     }
@@ -469,6 +487,7 @@ pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<SnapshotRecord> {
         state,
         parent,
         labels: read_labels(row)?,
+        leased: row.get("leased")?,
         created_ms: row.get("created_ms")?,
     })
 }

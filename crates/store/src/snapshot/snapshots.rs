@@ -60,6 +60,12 @@ impl Snapshots {
         }
     }
 
+    /// Lets a lease keep a committed snapshot; says whether it is there. Who relies on one that somebody else
+    /// made must ask so: garbage collection may take one that was only looked at.
+    pub fn keep(&self, name: &ChainId, lease: &LeaseId) -> Result<bool> {
+        Ok(self.records.keep(name, lease.as_str())?)
+    }
+
     /// Begins a writable snapshot; with a lease it ends when the lease does.
     pub fn prepare(
         &self,

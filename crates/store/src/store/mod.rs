@@ -72,6 +72,9 @@ pub struct Recovered {
     pub directories: Vec<SnapshotNumber>,
     /// Active snapshots without a directory, forgotten.
     pub records: Vec<SnapshotNumber>,
+    /// Active snapshots that were made under a lease, removed: whoever made them has died, and what
+    /// was being unpacked can only be unpacked again.
+    pub unfinished: Vec<SnapshotNumber>,
     /// Committed snapshots without a directory: damage, which [`Store::check`] repairs.
     pub missing: Vec<SnapshotNumber>,
 }
@@ -158,8 +161,15 @@ impl Store {
         let mut known = BTreeSet::new();
         for record in records.list()? {
             known.insert(record.number);
+            let is_present = present.contains(&record.number);
             match record.state {
-                _ if present.contains(&record.number) => {}
+                SnapshotState::Active(key) if record.leased && is_present => {
+                    records.remove_active(&key)?;
+                    driver.release(record.number)?;
+                    driver.remove(record.number)?;
+                    recovered.unfinished.push(record.number);
+                }
+                _ if is_present => {}
                 SnapshotState::Active(key) => {
                     records.remove_active(&key)?;
                     recovered.records.push(record.number);
