@@ -147,3 +147,56 @@ fn btrfs_subvolumes_within() {
         assert_eq!(rig.driver.walk().expect("walked"), []);
     });
 }
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn project_limits() {
+    alone("project_limits", "256m", |disk| {
+        let place = match make_ext4(disk) {
+            Ok(place) => place,
+            Err(reason) => {
+                eprintln!("SKIPPED project_limits: {reason}");
+                return;
+            }
+        };
+        let drivers: [fn(&Path) -> Rig; 2] = [Rig::overlay2, Rig::vfs];
+        for make in drivers {
+            let rig = make(&place);
+            let limit = PrepareOptions { size_bytes_max: Some(4 << 20) };
+            let number = rig.number();
+            rig.driver.prepare(number, &[], &limit).expect("prepared with a limit");
+            rig.mounted(number, &[], &View::WRITE, |root| {
+                std::fs::write(root.join("fits"), "x".repeat(1 << 20)).expect("within the limit");
+                let error = std::fs::write(root.join("more"), "y".repeat(16 << 20));
+                // ext4 says of a project that its disk is full.
+                let kind = error.expect_err("beyond the limit").kind();
+                use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+                assert!(matches!(kind, QuotaExceeded | StorageFull), "{kind:?}");
+            });
+            let other = rig.changed(&[], |root| {
+                std::fs::write(root.join("more"), "y".repeat(16 << 20)).expect("without a limit");
+            });
+            for number in [number, other] {
+                rig.driver.remove(number).expect("removed");
+            }
+        }
+    });
+}
+
+/// An ext4 with project quotas in a file; or why there is none.
+fn make_ext4(disk: &Path) -> Result<std::path::PathBuf, &'static str> {
+    let (image, place) = (disk.join("ext4.image"), disk.join("ext4.mnt"));
+    let file = std::fs::File::create(&image).expect("an image");
+    file.set_len(128 << 20).expect("a size");
+    std::fs::create_dir(&place).expect("a place");
+    let image = image.to_str().expect("text");
+    let options = ["-q", "-O", "quota,project", "-E", "quotatype=prjquota", image];
+    if !run("mkfs.ext4", &options) {
+        return Err("mkfs.ext4 is not installed");
+    }
+    let options = ["-o", "loop,prjquota", image, place.to_str().expect("text")];
+    if !run("mount", &options) {
+        return Err("the kernel has no project quotas");
+    }
+    Ok(place)
+}
