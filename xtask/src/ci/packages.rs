@@ -19,6 +19,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("time", "time"),     // and memory
     ("unshare", "util-linux"),
     ("mkfs.btrfs", "btrfs-progs"),          // a storage driver
+    ("mkfs.xfs", "xfsprogs"),               // limits of snapshots
     ("docker-registry", "docker-registry"), // a registry that others wrote
 ];
 

@@ -151,8 +151,8 @@ fn btrfs_subvolumes_within() {
 #[test]
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn project_limits() {
-    alone("project_limits", "256m", |disk| {
-        let place = match make_ext4(disk) {
+    alone("project_limits", "1g", |disk| {
+        let place = match make_xfs(disk) {
             Ok(place) => place,
             Err(reason) => {
                 eprintln!("SKIPPED project_limits: {reason}");
@@ -168,7 +168,7 @@ fn project_limits() {
             rig.mounted(number, &[], &View::WRITE, |root| {
                 std::fs::write(root.join("fits"), "x".repeat(1 << 20)).expect("within the limit");
                 let error = std::fs::write(root.join("more"), "y".repeat(16 << 20));
-                // ext4 says of a project that its disk is full.
+                // xfs says of a project that its disk is full.
                 let kind = error.expect_err("beyond the limit").kind();
                 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
                 assert!(matches!(kind, QuotaExceeded | StorageFull), "{kind:?}");
@@ -183,16 +183,15 @@ fn project_limits() {
     });
 }
 
-/// An ext4 with project quotas in a file; or why there is none.
-fn make_ext4(disk: &Path) -> Result<std::path::PathBuf, &'static str> {
-    let (image, place) = (disk.join("ext4.image"), disk.join("ext4.mnt"));
+/// An xfs with project quotas in a file; or why there is none.
+fn make_xfs(disk: &Path) -> Result<std::path::PathBuf, &'static str> {
+    let (image, place) = (disk.join("xfs.image"), disk.join("xfs.mnt"));
     let file = std::fs::File::create(&image).expect("an image");
-    file.set_len(128 << 20).expect("a size");
+    file.set_len(400 << 20).expect("a size");
     std::fs::create_dir(&place).expect("a place");
     let image = image.to_str().expect("text");
-    let options = ["-q", "-O", "quota,project", "-E", "quotatype=prjquota", image];
-    if !run("mkfs.ext4", &options) {
-        return Err("mkfs.ext4 is not installed");
+    if !run("mkfs.xfs", &["-q", "-K", image]) {
+        return Err("mkfs.xfs is not installed");
     }
     let options = ["-o", "loop,prjquota", image, place.to_str().expect("text")];
     if !run("mount", &options) {
