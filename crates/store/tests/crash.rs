@@ -9,8 +9,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Scratch, Single, Unpacked, files, lease, name, put_single, reference, single};
-use dhow_store::{Clock, CollectOptions, Steps, Store};
+use common::{
+    Scratch, Single, Unpacked, docker_archive, files, lease, name, put_single, reference, single,
+};
+use dhow_archive::compress::Limits;
+use dhow_store::{Clock, CollectOptions, LoadLimits, Steps, Store};
 
 const CHILD: &str = "DHOW_STORE_CRASH";
 
@@ -26,8 +29,9 @@ fn live(store: &Store, tell: &dyn Fn(&str)) {
     for (text, image) in &images {
         said(&format!("pull {text}"), &|| pull(store, &driver, text, image));
     }
+    said(&format!("pull {LOADED}"), &|| load(store));
     let all = CollectOptions { ingest_age_ms_max: i64::MIN };
-    for (text, _) in &images[..2] {
+    for text in [images[0].0, images[1].0, LOADED] {
         said(&format!("remove {text}"), &|| {
             // The life before may have got so far.
             let _ = store.images().remove_name(&reference(text), false);
@@ -36,6 +40,17 @@ fn live(store: &Store, tell: &dyn Fn(&str)) {
             store.collect(all, &[&driver.0]).expect("a collection");
         });
     }
+}
+
+/// An image that comes from an archive.
+const LOADED: &str = "loaded";
+
+fn load(store: &Store) {
+    let id = lease(store, "load");
+    let bytes = docker_archive(&single("amd64", &["a", "a"]), r#""loaded""#).bytes();
+    let limits = LoadLimits { bytes_max: 1 << 20, compression: Limits::NONE };
+    store.load(&id, &bytes[..], limits).expect("an image");
+    store.end_lease(&id).expect("the end");
 }
 
 fn images() -> Vec<(&'static str, Single)> {
@@ -92,8 +107,8 @@ fn examine(root: &Path, when: &str) {
     assert_eq!(recovered.missing, [], "{when}: a snapshot has lost its directory");
     let report = store.check(false, &[&driver.0]).expect("a report");
     assert_eq!(report.findings, [], "{when}");
+    let is_told = |line: &str| told.lines().any(|told| told == line);
     for (text, image) in images() {
-        let is_told = |line: &str| told.lines().any(|told| told == line);
         let acknowledged = is_told(&format!("< pull {text}"));
         if acknowledged && !is_told(&format!("> remove {text}")) {
             let found = store.images().find(text).expect("an image that was acknowledged");
@@ -106,6 +121,10 @@ fn examine(root: &Path, when: &str) {
         if is_told(&format!("< remove {text}")) {
             store.images().find(text).expect_err("an image whose removal was acknowledged");
         }
+    }
+    if is_told(&format!("< pull {LOADED}")) && !is_told(&format!("> remove {LOADED}")) {
+        let found = store.images().find(LOADED).expect("an image that was acknowledged");
+        assert_eq!(store.images().manifests(&found).expect("a list")[0].missing, [], "{when}");
     }
     live(&store, &|_| ());
     assert_eq!(files(root).len(), 4 + 2, "{when}: the third image and its snapshots");

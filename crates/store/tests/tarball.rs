@@ -5,55 +5,15 @@ mod common;
 use std::io::Write;
 use std::num::NonZeroUsize;
 
-use common::{Scratch, Single, add, collect, files, index, lease, name, open, put, put_single};
-use common::{reference, single};
+use common::{Scratch, add, collect, files, index, lease, name, open, put, put_single};
+use common::{Tar, docker_archive, reference, single};
 use dhow_archive::compress::{Encoder, Encoding, Limits};
-use dhow_archive::tar::{Content, Device, Entry, Kind, Metadata, Options, Reader, Writer};
+use dhow_archive::tar::{Device, Kind, Options, Reader};
 use dhow_spec::Platform;
 use dhow_spec::image::Compression;
 use dhow_store::{LoadLimits, SaveItem, Store, chain_ids};
 
 const LIMITS: LoadLimits = LoadLimits { bytes_max: 1 << 20, compression: Limits::NONE };
-
-/// A tar by hand.
-#[derive(Default)]
-struct Tar(Vec<(String, Kind, Vec<u8>)>);
-
-impl Tar {
-    fn file(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
-        let bytes = bytes.as_ref().to_vec();
-        let kind = Kind::File(Content::plain(bytes.len() as u64));
-        self.0.push((path.to_owned(), kind, bytes));
-        self
-    }
-
-    fn symlink(mut self, path: &str, target: &str) -> Self {
-        let target = target.as_bytes().to_vec();
-        self.0.push((path.to_owned(), Kind::Symlink { target }, Vec::new()));
-        self
-    }
-
-    fn other(mut self, path: &str, kind: Kind) -> Self {
-        self.0.push((path.to_owned(), kind, Vec::new()));
-        self
-    }
-
-    fn pieces(self, single: &Single) -> Self {
-        single.pieces().into_iter().fold(self, |tar, piece| {
-            tar.file(&format!("blobs/sha256/{}", piece.digest().hex()), &piece.bytes)
-        })
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut writer = Writer::new(Vec::new());
-        for (path, kind, bytes) in &self.0 {
-            let metadata = Metadata { mode: 0o644, ..Metadata::default() };
-            let entry = Entry { path: path.clone().into(), kind: kind.clone(), metadata };
-            writer.append(&entry, &bytes[..]).expect("an entry");
-        }
-        writer.finish().expect("an archive")
-    }
-}
 
 fn load(store: &Store, bytes: &[u8]) -> Result<Vec<String>, String> {
     let id = lease(store, "load");
@@ -162,29 +122,13 @@ fn platforms_that_are_not_here_stay_named() {
     save(&store, &["app"], Some(&arm64)).expect_err("it is not here");
 }
 
-/// As Docker wrote them before it knew of layouts.
-fn old(one: &Single) -> Tar {
-    let manifest = format!(
-        r#"[{{"Config":"{c}.json","RepoTags":["app:1","app:2"],"Layers":["x/layer.tar","y/layer.tar"]}}]"#,
-        c = one.config.digest().hex()
-    );
-    Tar::default()
-        .file("x/VERSION", "1.0")
-        .file("x/json", "{}")
-        .file("x/layer.tar", &one.layers[0].bytes)
-        .file("y/VERSION", "1.0")
-        .symlink("y/layer.tar", "../x/layer.tar")
-        .file(&format!("{}.json", one.config.digest().hex()), &one.config.bytes)
-        .file("manifest.json", manifest)
-        .file("repositories", "{}")
-}
-
 #[test]
 fn old_archives_are_read() {
     let scratch = Scratch::new();
     let store = open(scratch.path());
     let one = single("amd64", &["a", "a"]);
-    let loaded = load(&store, &old(&one).bytes()).expect("an image");
+    let loaded =
+        load(&store, &docker_archive(&one, r#""app:1","app:2""#).bytes()).expect("an image");
     assert_eq!(loaded, ["app:1", "app:2"]);
     let image = store.images().find("app:1").expect("it");
     assert_eq!(image.names, [reference("app:1"), reference("app:2")]);

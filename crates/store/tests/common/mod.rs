@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dhow_archive::tar::{Content, Entry, Kind, Metadata, Writer};
 use dhow_spec::image::{
     Compression, Descriptor, Family, ImageConfig, Index, Manifest, MediaType, RootFs,
 };
@@ -223,6 +224,63 @@ impl Unpacked {
         let mut empty = &[0; 1024][..];
         self.0.apply(number, &mut empty, &ApplyOptions::EXACT).expect("a layer");
     }
+}
+
+/// A tar by hand.
+#[derive(Default)]
+pub(crate) struct Tar(Vec<(String, Kind, Vec<u8>)>);
+
+impl Tar {
+    pub(crate) fn file(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref().to_vec();
+        let kind = Kind::File(Content::plain(bytes.len() as u64));
+        self.0.push((path.to_owned(), kind, bytes));
+        self
+    }
+
+    pub(crate) fn symlink(mut self, path: &str, target: &str) -> Self {
+        let target = target.as_bytes().to_vec();
+        self.0.push((path.to_owned(), Kind::Symlink { target }, Vec::new()));
+        self
+    }
+
+    pub(crate) fn other(mut self, path: &str, kind: Kind) -> Self {
+        self.0.push((path.to_owned(), kind, Vec::new()));
+        self
+    }
+
+    pub(crate) fn pieces(self, single: &Single) -> Self {
+        single.pieces().into_iter().fold(self, |tar, piece| {
+            tar.file(&format!("blobs/sha256/{}", piece.digest().hex()), &piece.bytes)
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new());
+        for (path, kind, bytes) in &self.0 {
+            let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+            let entry = Entry { path: path.clone().into(), kind: kind.clone(), metadata };
+            writer.append(&entry, &bytes[..]).expect("an entry");
+        }
+        writer.finish().expect("an archive")
+    }
+}
+
+/// An image of twice the same layer, as Docker wrote it before it knew of layouts.
+pub(crate) fn docker_archive(one: &Single, tags: &str) -> Tar {
+    let manifest = format!(
+        r#"[{{"Config":"{c}.json","RepoTags":[{tags}],"Layers":["x/layer.tar","y/layer.tar"]}}]"#,
+        c = one.config.digest().hex()
+    );
+    Tar::default()
+        .file("x/VERSION", "1.0")
+        .file("x/json", "{}")
+        .file("x/layer.tar", &one.layers[0].bytes)
+        .file("y/VERSION", "1.0")
+        .symlink("y/layer.tar", "../x/layer.tar")
+        .file(&format!("{}.json", one.config.digest().hex()), &one.config.bytes)
+        .file("manifest.json", manifest)
+        .file("repositories", "{}")
 }
 
 /// Names of all files below the root's content directories.
