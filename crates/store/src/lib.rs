@@ -43,4 +43,4 @@ pub use store::{
     CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, Store, StoreError,
     StoreOptions,
 };
-pub use tarball::{EntryFault, LoadError, LoadLimits, Loaded, SaveError, SaveItem};
+pub use tarball::{EntryFault, Import, LoadError, LoadLimits, Loaded, SaveError, SaveItem};

@@ -10,8 +10,8 @@ use common::{Tar, docker_archive, reference, single};
 use dhow_archive::compress::{Encoder, Encoding, Limits};
 use dhow_archive::tar::{Device, Kind, Options, Reader};
 use dhow_spec::Platform;
-use dhow_spec::image::Compression;
-use dhow_store::{LoadLimits, SaveItem, Store, chain_ids};
+use dhow_spec::image::{Compression, History, ImageConfig};
+use dhow_store::{Import, LoadLimits, SaveItem, Store, chain_ids};
 
 const LIMITS: LoadLimits = LoadLimits { bytes_max: 1 << 20, compression: Limits::NONE };
 
@@ -240,4 +240,48 @@ fn archives_that_end_early_leave_nothing() {
     }
     collect(&store);
     assert_eq!(files(scratch.path()), [] as [&str; 0]);
+}
+
+#[test]
+fn a_file_system_becomes_an_image() {
+    let scratch = Scratch::new();
+    let store = open(scratch.path());
+    let tar = Tar::default().file("etc/hostname", "x").symlink("sbin", "usr/sbin").bytes();
+    let amd64 = Platform::new("linux", "amd64", "");
+    let import = |name: &str, bytes: &[u8]| {
+        let id = lease(&store, "import");
+        let step = History {
+            created: None,
+            created_by: None,
+            author: None,
+            comment: Some("imported".to_owned()),
+            empty_layer: false,
+        };
+        let config = ImageConfig::new(&amd64);
+        let import = Import { name: Some(reference(name)), config, step };
+        let imported = store.import(&id, bytes, import, LIMITS).map_err(|error| error.to_string());
+        store.end_lease(&id).expect("the end");
+        imported
+    };
+    let encoding = Encoding::customary(Compression::Gzip, NonZeroUsize::MIN);
+    let mut encoder = Encoder::new(Vec::new(), encoding).expect("an encoder");
+    encoder.write_all(&tar).expect("bytes");
+    let packed = encoder.finish().expect("a blob");
+    for (name, bytes) in [("plain", &tar), ("packed", &packed)] {
+        import(name, bytes).expect("an image");
+        let image = store.images().find(name).expect("it");
+        let selected = store.images().select(&image, &amd64).expect("it");
+        assert_eq!(selected.config.rootfs.diff_ids, [common::digest_of(&tar)]);
+        let [layer] = &selected.manifest.layers[..] else { panic!("one layer") };
+        assert_eq!(store.content().read(&layer.digest, 1 << 20).expect("it"), *bytes);
+        assert_eq!(selected.history()[0].comment, "imported");
+    }
+    assert_eq!(collect(&store).blobs, 0);
+    let before = files(scratch.path());
+    let error = import("broken", &tar[..700]).expect_err("cut off");
+    assert!(error.starts_with("tar entry 1 \"etc/hostname\": "), "{error}");
+    let error = import("large", &vec![0; 2 << 20]).expect_err("too large");
+    assert!(error.ends_with("more than 1048576 bytes"), "{error}");
+    import("none", b"BZh91AY&SY").expect_err("bzip2");
+    assert_eq!(files(scratch.path()), before, "nothing of these stays");
 }

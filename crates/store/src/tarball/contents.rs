@@ -257,7 +257,8 @@ fn digest_of(path: &str) -> Option<Digest> {
     Digest::parse(&format!("{algorithm}:{hex}")).ok()
 }
 
-fn ingest_id(digest: Option<Digest>) -> IngestId {
+/// A name that nobody else in this process has, where the digest is not known.
+pub(super) fn ingest_id(digest: Option<Digest>) -> IngestId {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     digest.map(IngestId::of).unwrap_or_else(|| {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -68,6 +68,8 @@ pub enum LoadError {
         /// What is wrong with them.
         source: Box<StoreImageError>,
     },
+    /// What was made of it could not be kept.
+    Content(Box<ContentError>),
     /// The database.
     Db(DbError),
 }
@@ -147,6 +149,12 @@ impl From<DbError> for LoadError {
     }
 }
 
+impl From<ContentError> for LoadError {
+    fn from(error: ContentError) -> Self {
+        Self::Content(Box::new(error))
+    }
+}
+
 impl From<StoreImageError> for SaveError {
     fn from(error: StoreImageError) -> Self {
         Self::Image(error)
@@ -191,6 +199,7 @@ impl fmt::Display for LoadError {
                 write!(f, "image {image}: layer {entry:?} is {actual} instead of {expected}")
             }
             Self::Image { image, source } => write!(f, "image {image}: {source}"),
+            Self::Content(error) => error.fmt(f),
             Self::Db(error) => error.fmt(f),
         }
     }

@@ -65,7 +65,7 @@ impl Store {
         targets.into_iter().map(|(name, target)| self.record(name, target)).collect()
     }
 
-    fn record(&self, name: Option<Reference>, target: Descriptor) -> Result<Loaded> {
+    pub(super) fn record(&self, name: Option<Reference>, target: Descriptor) -> Result<Loaded> {
         let image_name = match &name {
             Some(name) => ImageName::Reference(name.clone()),
             None => ImageName::Unnamed(target.digest),

@@ -10,6 +10,8 @@
 //! the two lists; Docker's older archives (layers as `<id>/layer.tar`, linked to each other) and
 //! those of skopeo are read by their `manifest.json`, compressed ones as they are.
 //!
+//! Beside them, `docker import`'s tar of a root file system, which becomes one layer.
+//!
 //! Invariant: reading is one pass over a stream, with bounded memory; what it stores is kept by
 //! the caller's lease, and no image is recorded before all of the archive was read and found good.
 //! Absent on purpose: `repositories`, Docker's format before `manifest.json`.
@@ -17,10 +19,12 @@
 mod contents;
 mod docker;
 mod error;
+mod import;
 mod load;
 mod save;
 
 pub use error::{EntryFault, LoadError, SaveError};
+pub use import::Import;
 pub use load::{LoadLimits, Loaded};
 pub use save::SaveItem;
 
