@@ -1,115 +1,175 @@
-//! Names of members in whatever case: how Go reads JSON, and so how the documents of Go programs are written.
+//! Members whose names begin with a capital: how Go programs print structures that have no names for JSON,
+//! and how Go reads any.
 //!
-//! [`AnyCase`] stands between a reader and the types: where a type has a member of the name as it is written,
-//! nothing changes; where it has not, but one that differs in the case of letters only, the name counts as
-//! that one. Keys of maps are values, and stay as they are.
+//! Invariant: a document without such a member is read as it stands, and never comes here. In one that has
+//! any, a name that no member of its type has counts as the member that differs in the case of letters only.
+//! Where both are there the later one wins, and of two objects each member of the later one: as in Go. Keys
+//! of maps are values, and stay as they are.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{
+    Deserialize, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
+use serde_json::{Error, Value};
 
-/// A reader, a visitor, an access or a seed with the rule of this module around it.
-pub(crate) struct AnyCase<T> {
-    inner: T,
-    /// The members of the type being read; none where names are not members.
-    members: &'static [&'static str],
+/// Whether the document has a member whose name begins with a capital.
+pub(crate) fn has_capital_members(document: &[u8]) -> bool {
+    let mut rest = document;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
+        let text = &rest[at + 1..];
+        let Some(end) = end_of_text(text) else { return false };
+        rest = &text[end + 1..];
+        let next = rest.iter().find(|byte| !byte.is_ascii_whitespace());
+        if text.first().is_some_and(u8::is_ascii_uppercase) && next == Some(&b':') {
+            return true;
+        }
+    }
+    false
 }
 
-impl<T> AnyCase<T> {
-    /// `inner` with the rule around it.
-    pub(crate) fn new(inner: T) -> Self {
-        Self::with(inner, &[])
+/// Where the quote is that ends a text.
+fn end_of_text(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// A document of any shape, with the members of its objects in their order.
+pub(crate) enum Tree {
+    Plain(Value),
+    List(Vec<Tree>),
+    Object(Vec<(String, Tree)>),
+}
+
+impl Tree {
+    /// Puts what comes later in the document over what is here.
+    fn put(&mut self, later: Tree) {
+        match (self, later) {
+            (Tree::Object(members), Tree::Object(more)) => members.extend(more),
+            (here, later) => *here = later,
+        }
+    }
+}
+
+/// The members of an object under the names that its type has for them.
+fn renamed(object: Vec<(String, Tree)>, names: &'static [&'static str]) -> Vec<(String, Tree)> {
+    let mut members: Vec<(String, Tree)> = Vec::with_capacity(object.len());
+    for (name, value) in object {
+        let known = names.contains(&name.as_str());
+        let same = |one: &&&str| one.eq_ignore_ascii_case(&name);
+        let meant = names.iter().find(same).filter(|_| !known).map(|meant| (*meant).to_owned());
+        let name = meant.unwrap_or(name);
+        match members.iter_mut().find(|(there, _)| *there == name) {
+            Some((_, here)) => here.put(value),
+            None => members.push((name, value)),
+        }
+    }
+    members
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(AnyShape)
+    }
+}
+
+struct AnyShape;
+
+impl<'de> Visitor<'de> for AnyShape {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a JSON document")
     }
 
-    fn with(inner: T, members: &'static [&'static str]) -> Self {
-        Self { inner, members }
+    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+        Ok(Tree::Plain(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+        Ok(Tree::Plain(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+        Ok(Tree::Plain(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+        Ok(Tree::Plain(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+        Ok(Tree::Plain(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Plain(Value::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = access.next_element()? {
+            list.push(element);
+        }
+        Ok(Tree::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut members: Vec<(String, Tree)> = Vec::new();
+        while let Some((name, value)) = access.next_entry::<String, Tree>()? {
+            if members.iter().any(|(there, _)| *there == name) {
+                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            members.push((name, value));
+        }
+        Ok(Tree::Object(members))
     }
 }
 
-/// Calls that may lead to types with members hand the rule on; the others are plain values.
-macro_rules! nested {
-    ($($call:ident),*) => {$(
-        fn $call<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$call(AnyCase::new(visitor))
+impl<'de> Deserializer<'de> for Tree {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self {
+            Tree::Plain(value) => value.deserialize_any(visitor),
+            Tree::List(list) => visitor.visit_seq(SeqDeserializer::new(list.into_iter())),
+            Tree::Object(members) => visitor.visit_map(MapDeserializer::new(members.into_iter())),
         }
-    )*};
-}
-
-macro_rules! plain {
-    ($($call:ident),*) => {$(
-        fn $call<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$call(visitor)
-        }
-    )*};
-}
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
-    type Error = D::Error;
-
-    nested!(deserialize_any, deserialize_option, deserialize_seq, deserialize_map);
-    plain!(
-        deserialize_bool,
-        deserialize_i8,
-        deserialize_i16,
-        deserialize_i32,
-        deserialize_i64,
-        deserialize_u8,
-        deserialize_u16,
-        deserialize_u32,
-        deserialize_u64,
-        deserialize_f32,
-        deserialize_f64,
-        deserialize_char,
-        deserialize_str,
-        deserialize_string,
-        deserialize_bytes,
-        deserialize_byte_buf,
-        deserialize_unit,
-        deserialize_identifier,
-        deserialize_ignored_any
-    );
+    }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        members: &'static [&'static str],
+        _name: &'static str,
+        names: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_struct(name, members, AnyCase::with(visitor, members))
+    ) -> Result<V::Value, Error> {
+        match self {
+            Tree::Object(members) => Tree::Object(renamed(members, names)).deserialize_any(visitor),
+            other => other.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self {
+            Tree::Plain(Value::Null) => visitor.visit_none(),
+            other => visitor.visit_some(other),
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_newtype_struct(name, AnyCase::new(visitor))
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_unit_struct(name, visitor)
-    }
-
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_tuple(length, AnyCase::new(visitor))
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_tuple_struct(name, length, AnyCase::new(visitor))
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -117,171 +177,25 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for AnyCase<D> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        // Words of closed lists; none of ours has members.
-        self.inner.deserialize_enum(name, variants, visitor)
-    }
-}
-
-macro_rules! visit {
-    ($($call:ident: $type:ty),*) => {$(
-        fn $call<E: Error>(self, value: $type) -> Result<V::Value, E> {
-            self.inner.$call(value)
+    ) -> Result<V::Value, Error> {
+        match self {
+            Tree::Plain(value) => value.deserialize_enum(name, variants, visitor),
+            // Words of closed lists; none of ours has members.
+            other => other.deserialize_any(visitor),
         }
-    )*};
-}
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for AnyCase<V> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.expecting(f)
-    }
-
-    visit!(
-        visit_bool: bool,
-        visit_i64: i64,
-        visit_u64: u64,
-        visit_f64: f64,
-        visit_str: &str,
-        visit_borrowed_str: &'de str,
-        visit_string: String,
-        visit_bytes: &[u8],
-        visit_borrowed_bytes: &'de [u8],
-        visit_byte_buf: Vec<u8>
-    );
-
-    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_none()
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_unit()
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, reader: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_some(AnyCase::new(reader))
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, reader: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_newtype_struct(AnyCase::new(reader))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_seq(AnyCase::new(access))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_map(AnyCase::with(access, self.members))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_enum(access)
-    }
-}
-
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for AnyCase<A> {
-    type Error = A::Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(AnyCase::new(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
-    }
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for AnyCase<A> {
-    type Error = A::Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_key_seed(Name { inner: seed, members: self.members })
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(AnyCase::new(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for AnyCase<S> {
-    type Value = S::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(AnyCase::new(reader))
-    }
-}
-
-/// The seed, reader or visitor of one name.
-struct Name<T> {
-    inner: T,
-    members: &'static [&'static str],
-}
-
-impl<V> Name<V> {
-    /// The member that is meant by a name that is none.
-    fn meant(&self, name: &str) -> Option<&'static str> {
-        if self.members.contains(&name) {
-            return None;
-        }
-        self.members.iter().copied().find(|member| member.eq_ignore_ascii_case(name))
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<S> {
-    type Value = S::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<S::Value, D::Error> {
-        if self.members.is_empty() {
-            return self.inner.deserialize(reader);
-        }
-        self.inner.deserialize(Name { inner: reader, members: self.members })
-    }
-}
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<D> {
-    type Error = D::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_identifier(Name { inner: visitor, members: self.members })
     }
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string
-        bytes byte_buf option unit unit_struct newtype_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        bytes byte_buf unit unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
-    type Value = V::Value;
+impl IntoDeserializer<'_, Error> for Tree {
+    type Deserializer = Self;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.expecting(f)
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<V::Value, E> {
-        match self.meant(name) {
-            Some(member) => self.inner.visit_str(member),
-            None => self.inner.visit_str(name),
-        }
-    }
-
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<V::Value, E> {
-        match self.meant(name) {
-            Some(member) => self.inner.visit_str(member),
-            None => self.inner.visit_borrowed_str(name),
-        }
+    fn into_deserializer(self) -> Self {
+        self
     }
 }
 
@@ -289,18 +203,17 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde::Deserialize;
-
     use super::*;
 
-    #[derive(Deserialize, Debug, PartialEq, Default)]
+    #[derive(serde::Deserialize, Debug, PartialEq, Default)]
     #[serde(rename_all = "camelCase", default)]
     struct Inner {
         cpu_list: Option<String>,
+        count: u64,
         all: Vec<Inner>,
     }
 
-    #[derive(Deserialize, Debug, PartialEq)]
+    #[derive(serde::Deserialize, Debug, PartialEq)]
     struct Outer {
         #[serde(default)]
         inner: Option<Inner>,
@@ -308,36 +221,47 @@ mod tests {
         map: BTreeMap<String, Inner>,
     }
 
-    fn read(text: &str) -> Outer {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        Outer::deserialize(AnyCase::new(&mut reader)).unwrap()
+    fn read(text: &str) -> Result<Outer, Error> {
+        assert!(has_capital_members(text.as_bytes()), "{text}");
+        Outer::deserialize(serde_json::from_str::<Tree>(text)?)
     }
 
     fn inner(list: &str) -> Inner {
-        Inner { cpu_list: Some(list.to_owned()), all: Vec::new() }
+        Inner { cpu_list: Some(list.to_owned()), ..Inner::default() }
     }
 
     #[test]
-    fn members_are_found_in_any_case_at_any_depth() {
+    fn members_are_found_at_any_depth() {
         let read = read(
-            r#"{"INNER":{"CPUList":"0","All":[{"cpulist":"1"},{"cpuList":"2","other":1}]},
+            r#"{"INNER":{"CPUList":"0","All":[{"cpulist":"1"},{"cpuList":"2","other":[1,null]}]},
                 "Map":{"Key":{"cpu\u004cist":"3"}}}"#,
-        );
+        )
+        .unwrap();
         let all = vec![inner("1"), inner("2")];
-        assert_eq!(read.inner, Some(Inner { cpu_list: Some("0".to_owned()), all }));
+        assert_eq!(read.inner, Some(Inner { all, ..inner("0") }));
         assert_eq!(read.map, [("Key".to_owned(), inner("3"))].into(), "a map's keys stay");
     }
 
     #[test]
-    fn a_member_of_its_own_name_is_that_one() {
-        #[derive(Deserialize)]
-        struct Two {
-            a: u8,
-            #[serde(rename = "A")]
-            b: u8,
+    fn the_later_one_wins_member_by_member() {
+        let read = read(r#"{"inner":{"cpuList":"0","count":7},"Inner":{"CpuList":"1"}}"#).unwrap();
+        assert_eq!(read.inner, Some(Inner { count: 7, ..inner("1") }));
+    }
+
+    #[test]
+    fn the_same_name_twice_is_refused() {
+        let error = read(r#"{"Inner":null,"Inner":{}}"#).unwrap_err();
+        assert!(error.to_string().starts_with("duplicate field `Inner`"), "{error}");
+    }
+
+    #[test]
+    fn only_names_count() {
+        for text in [r#"{"a":"CAP_KILL","b":["X"]}"#, r#"{"a":"\"B\": 1"}"#, r#"{"a":"\\","b":1"#] {
+            assert!(!has_capital_members(text.as_bytes()), "{text}");
         }
-        let mut reader = serde_json::Deserializer::from_str(r#"{"A":1,"a":2}"#);
-        let two = Two::deserialize(AnyCase::new(&mut reader)).unwrap();
-        assert_eq!((two.a, two.b), (2, 1));
+        assert!(has_capital_members(br#"{"a":"\\","B" :1}"#));
+        for text in [&b"\""[..], b"\"\\", b"\"\"", b""] {
+            assert!(!has_capital_members(text));
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde::de::Error as _;
 use serde::de::value::CowStrDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::any_case::AnyCase;
+use crate::any_case::{Tree, has_capital_members};
 
 /// Bytes that are not JSON, or hold a value of the wrong type, an unknown word, or lack a field.
 #[derive(Debug)]
@@ -40,25 +40,30 @@ pub(crate) fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Jso
     serde_json::from_slice(bytes).map_err(|plain| explain::<T>(bytes, plain))
 }
 
-/// Reads one JSON document as Go does: names of members in any case.
+/// The same for documents that Go programs may have written: see [`crate::any_case`].
 pub(crate) fn parse_any_case<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = T::deserialize(AnyCase::new(&mut reader));
-    read.and_then(|value| reader.end().map(|()| value)).map_err(|plain| explain::<T>(bytes, plain))
+    if !has_capital_members(bytes) {
+        return parse(bytes);
+    }
+    let tree: Tree = parse(bytes)?;
+    serde_path_to_error::deserialize(tree)
+        .map_err(|error| JsonError { path: error.path().to_string(), source: error.into_inner() })
 }
 
 /// Reads the document again, slowly, for the path of its fault.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], plain: serde_json::Error) -> JsonError {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, T>(AnyCase::new(&mut reader)) {
-        Err(error) => {
-            let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { path };
-            JsonError { path, source: error.into_inner() }
-        }
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(error) => with_path(error),
         // Something follows the document: no path leads there.
         Ok(_) => JsonError { path: String::new(), source: plain },
     }
+}
+
+fn with_path(error: serde_path_to_error::Error<serde_json::Error>) -> JsonError {
+    let path = error.path().to_string();
+    let path = if path == "." { String::new() } else { path };
+    JsonError { path, source: error.into_inner() }
 }
 
 /// Prints a document in one line.

@@ -4,7 +4,9 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
-use dhow_spec::runtime::{Linux, MemoryPolicy as PolicyWords, Process, Rlimit as RlimitWords};
+use dhow_spec::runtime::{
+    Capabilities, Linux, MemoryPolicy as PolicyWords, Process, Rlimit as RlimitWords,
+};
 use dhow_sys::{Argv, SchedAttr, SeccompFlags, SignalSet};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -97,7 +99,8 @@ pub(crate) fn plan(process: &Process, facts: ProcessFacts<'_>) -> Result<Process
     }
     scheduling(process, &mut before)?;
     labels(process, &mut before)?;
-    let mut capabilities = Sets::of(process)?;
+    let (mut capabilities, unknown) = Sets::of(process);
+    warnings.extend(unknown);
     warnings.extend(capabilities.leave_out(facts.capabilities));
     warnings.extend(capabilities.check_ambient());
     before.push(Step::Bounding(capabilities.bounding));
@@ -307,28 +310,23 @@ struct Sets {
 }
 
 impl Sets {
-    fn of(process: &Process) -> Result<Self, Error> {
-        let Some(words) = &process.capabilities else {
-            return Ok(Self {
-                bounding: 0,
-                effective: 0,
-                inheritable: 0,
-                permitted: 0,
-                ambient: 0,
-            });
+    /// The sets that the document names, and what to say of names that mean nothing: the specification has
+    /// a runtime go on without them.
+    fn of(process: &Process) -> (Self, Option<String>) {
+        let nothing = Capabilities::default();
+        let words = process.capabilities.as_ref().unwrap_or(&nothing);
+        let mut unknown = Vec::new();
+        let mut set = |words: &[String]| CapSet::from_words(words, &mut unknown).bits();
+        let sets = Self {
+            bounding: set(&words.bounding),
+            effective: set(&words.effective),
+            inheritable: set(&words.inheritable),
+            permitted: set(&words.permitted),
+            ambient: set(&words.ambient),
         };
-        let set = |field: &str, words: &[String]| {
-            CapSet::from_words(words)
-                .map(CapSet::bits)
-                .map_err(Error::word(format!("process.capabilities.{field}")))
-        };
-        Ok(Self {
-            bounding: set("bounding", &words.bounding)?,
-            effective: set("effective", &words.effective)?,
-            inheritable: set("inheritable", &words.inheritable)?,
-            permitted: set("permitted", &words.permitted)?,
-            ambient: set("ambient", &words.ambient)?,
-        })
+        let said = (!unknown.is_empty())
+            .then(|| format!("process.capabilities: left out {}: unknown", unknown.join(" ")));
+        (sets, said)
     }
 
     /// Takes out what the process cannot have, and says so: a runtime that was denied a capability runs
@@ -447,9 +445,8 @@ fn environment(process: &Process, facts: &ProcessFacts<'_>) -> Vec<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dhow_spec::runtime::Capabilities;
 
-    fn sets(words: &[&str]) -> Result<Sets, Error> {
+    fn sets(words: &[&str]) -> (Sets, Option<String>) {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let capabilities = Capabilities {
             bounding: words.clone(),
@@ -463,8 +460,10 @@ mod tests {
 
     #[test]
     fn what_the_runtime_has_not_is_left_out_and_said_once() {
-        let mut sets = sets(&["CAP_CHOWN", "CAP_SYS_RESOURCE", "CAP_KILL"]).unwrap();
-        let available = CapSet::from_words(&["CAP_CHOWN", "CAP_SETUID"]).unwrap();
+        let (mut sets, unknown) = sets(&["CAP_CHOWN", "CAP_SYS_RESOURCE", "CAP_KILL"]);
+        assert_eq!(unknown, None);
+        // CAP_CHOWN and CAP_SETUID.
+        let available = CapSet::from_bits(1 | 1 << 7);
         let said = sets.leave_out(available).unwrap();
         assert_eq!(
             said,
@@ -478,11 +477,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_capability_is_an_error_whatever_is_available() {
-        let error = sets(&["CAP_FLY"]).map(drop).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "process.capabilities.bounding: unknown capability \"CAP_FLY\""
-        );
+    fn an_unknown_capability_is_left_out_and_said_once() {
+        let (sets, said) = sets(&["CAP_FLY", "CAP_CHOWN"]);
+        assert_eq!(said.unwrap(), "process.capabilities: left out CAP_FLY: unknown");
+        assert_eq!((sets.bounding, sets.ambient), (1, 1));
     }
 }

@@ -4,8 +4,6 @@
 //! bits. Absent: what the running kernel or this process has of them (`cap_last_cap`, the bounding
 //! set), which is asked where a set is applied.
 
-use super::WordError;
-
 /// Every capability's name without `CAP_`; the index is the kernel's bit.
 const NAMES: [&str; 41] = [
     "CHOWN",
@@ -58,11 +56,9 @@ pub(crate) struct Capability(u8);
 impl Capability {
     /// The capability of a full name such as `CAP_NET_ADMIN`; the case and the prefix matter, as
     /// they do to the specification.
-    pub(crate) fn parse(word: &str) -> Result<Self, WordError> {
-        word.strip_prefix("CAP_")
-            .and_then(|rest| NAMES.iter().position(|name| *name == rest))
-            .map(|bit| Self(bit as u8))
-            .ok_or_else(|| WordError::unknown("capability", word))
+    fn parse(word: &str) -> Option<Self> {
+        let rest = word.strip_prefix("CAP_")?;
+        NAMES.iter().position(|name| *name == rest).map(|bit| Self(bit as u8))
     }
 
     /// The name with its prefix.
@@ -86,11 +82,17 @@ impl CapSet {
     /// Every capability that has a name.
     pub(crate) const FULL: Self = Self((1 << NAMES.len()) - 1);
 
-    /// The set of these names; the first unknown one is the error.
-    pub(crate) fn from_words<S: AsRef<str>>(words: &[S]) -> Result<Self, WordError> {
-        words.iter().try_fold(Self::EMPTY, |set, word| {
-            Capability::parse(word.as_ref()).map(|capability| set.with(capability))
-        })
+    /// The set of these names; one that is none goes to `unknown`, once.
+    pub(crate) fn from_words(words: &[String], unknown: &mut Vec<String>) -> Self {
+        let mut set = Self::EMPTY;
+        for word in words {
+            match Capability::parse(word) {
+                Some(capability) => set = set.with(capability),
+                None if unknown.contains(word) => {}
+                None => unknown.push(word.clone()),
+            }
+        }
+        set
     }
 
     /// The set of the kernel's bits, without those that have no name.
@@ -153,23 +155,26 @@ mod tests {
         }
     }
 
+    fn set(words: &[&str]) -> (CapSet, Vec<String>) {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut unknown = Vec::new();
+        (CapSet::from_words(&words, &mut unknown), unknown)
+    }
+
     #[test]
-    fn an_unknown_name_is_named() {
+    fn an_unknown_name_is_told_once() {
         for word in ["CAP_FLY", "NET_ADMIN", "cap_net_admin", "CAP_", ""] {
-            let error = CapSet::from_words(&["CAP_CHOWN", word]).unwrap_err();
-            assert_eq!(error, WordError::unknown("capability", word));
+            let (set, unknown) = set(&[word, "CAP_CHOWN", word]);
+            assert_eq!((set.bits(), unknown.as_slice()), (1, &[word.to_owned()][..]));
         }
-        assert_eq!(
-            Capability::parse("CAP_FLY").unwrap_err().to_string(),
-            "unknown capability \"CAP_FLY\""
-        );
     }
 
     #[test]
     fn sets_hold_named_bits_only() {
         assert_eq!(CapSet::from_bits(u64::MAX), CapSet::FULL);
         assert_eq!(CapSet::FULL.bits(), 0x1ff_ffff_ffff);
-        let set = CapSet::from_words(&["CAP_KILL", "CAP_CHOWN", "CAP_KILL"]).unwrap();
+        let (set, unknown) = set(&["CAP_KILL", "CAP_CHOWN", "CAP_KILL"]);
+        assert!(unknown.is_empty());
         let names: Vec<_> = set.iter().map(Capability::name).collect();
         assert_eq!(names, ["CAP_CHOWN", "CAP_KILL"]);
     }
