@@ -29,6 +29,9 @@ const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// What the protocol allows.
 const CONNECTION_WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
+/// Hosts remembered before those that nobody talks to are forgotten.
+const GATES_MAX: usize = 1024;
+
 /// A request without a body.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -164,6 +167,10 @@ impl Transport {
 
     fn gate(&self, origin: &Origin) -> Arc<Semaphore> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever redirects us to ever new hosts must not fill our memory.
+        if gates.len() >= GATES_MAX {
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        }
         let new = || Arc::new(Semaphore::new(self.per_host_max));
         gates.entry(origin.clone()).or_insert_with(new).clone()
     }

@@ -409,6 +409,9 @@ async fn a_registry_that_took_something_else() {
     let error =
         put(&client(), &format!("{}/a:1", server.name()), &image()).await.expect_err("a lie");
     assert!(error.to_string().contains("verification failed for digest"), "{error}");
+    let pushed = push(&client(), &server, &mut Pieces::new(b"x"), &Diary::default()).await;
+    let error = pushed.expect_err("a lie").to_string();
+    assert!(error.contains("verification failed for digest"), "{error}");
 }
 
 #[tokio::test]
@@ -497,4 +500,8 @@ async fn a_list_that_others_change_meanwhile_is_read_again() {
     let to = repository(&format!("{host}/a"));
     let listed = client.referrers(&to, subject.digest, None, &()).await.expect("a list");
     assert_eq!(listed.len(), 2);
+    let lists = server.seen();
+    let lists = lists.iter().filter(|seen| seen.method == "PUT" && seen.path().contains("sha256-"));
+    let conditions: Vec<_> = lists.map(|seen| seen.header("if-match").map(str::to_owned)).collect();
+    assert_eq!(conditions, [None, Some("\"v\"".to_owned()), Some("\"v\"".to_owned())]);
 }

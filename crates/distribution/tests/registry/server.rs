@@ -47,6 +47,8 @@ pub(crate) enum Ending {
     Claiming(u64),
     /// Repeats itself without end.
     Endless,
+    /// As it should, but a moment later.
+    Late(Duration),
 }
 
 /// What a server does.
@@ -250,6 +252,9 @@ async fn write_reply(
 ) -> bool {
     if reply.ending == Ending::Nothing {
         return false;
+    }
+    if let Ending::Late(moment) = reply.ending {
+        tokio::time::sleep(moment).await;
     }
     let is_head = request.method == "HEAD";
     let mut head = format!("HTTP/1.1 {} X\r\n", reply.status);
