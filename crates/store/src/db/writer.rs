@@ -159,3 +159,72 @@ fn begin(durability: Durability) -> &'static str {
         Durability::Power => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::testing::Scratch;
+
+    fn writer(scratch: &Scratch) -> Writer {
+        let path = scratch.path().join("test.db");
+        let connection = Connection::open(&path).expect("a database");
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE numbers (n INTEGER UNIQUE)")
+            .expect("a table");
+        Writer::start(connection, path).expect("a thread")
+    }
+
+    fn insert(writer: &Writer, number: i64, keep: bool) -> Result<(), DbError> {
+        let path = writer.path.clone();
+        writer.write(Durability::Process, move |connection| {
+            connection
+                .execute("INSERT INTO numbers VALUES (?1)", [number])
+                .map_err(|error| DbError::sql(&path, error))?;
+            if keep { Ok(()) } else { Err(DbError::Closed { path }) }
+        })
+    }
+
+    fn count(writer: &Writer) -> i64 {
+        let path = writer.path.clone();
+        let count = move |connection: &Connection| {
+            connection
+                .query_row("SELECT count(*) FROM numbers", [], |row| row.get(0))
+                .map_err(|error| DbError::sql(&path, error))
+        };
+        writer.write(Durability::Power, count).expect("a count")
+    }
+
+    #[test]
+    fn who_fails_leaves_nothing_and_harms_nobody() {
+        let scratch = Scratch::new();
+        let writer = writer(&scratch);
+        let together = Barrier::new(20);
+        std::thread::scope(|scope| {
+            for number in 0..20 {
+                let (writer, together) = (&writer, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    let keep = number % 2 == 0;
+                    assert_eq!(insert(writer, number, keep).is_ok(), keep);
+                });
+            }
+        });
+        assert_eq!(count(&writer), 10);
+        insert(&writer, 0, true).expect_err("it is there");
+        assert_eq!(count(&writer), 10);
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_there_for_the_next() {
+        let scratch = Scratch::new();
+        let writer = writer(&scratch);
+        insert(&writer, 1, true).expect("a row");
+        let path = writer.path.clone();
+        drop(writer);
+        let next = Connection::open(&path).expect("a database");
+        let count = next.query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, i64>(0));
+        assert_eq!(count.expect("a count"), 1);
+    }
+}
