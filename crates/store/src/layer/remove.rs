@@ -15,7 +15,7 @@ use super::trail::{Trail, open_dir};
 pub(crate) fn remove_tree(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {
+        Err(Errno::ISDIR) => {
             empty(dir, name)?;
             rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
         }

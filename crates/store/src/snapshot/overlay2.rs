@@ -36,6 +36,7 @@ const WORK: &str = "work";
 const BOTTOM: &str = "bottom";
 const FLAT: &str = "flat";
 const EMPTY: &str = "empty";
+const PROBE: &str = "probe";
 
 /// Somewhat below the kernel's 500.
 const LOWERS_MAX: usize = 480;
@@ -70,7 +71,17 @@ impl Overlay2 {
         target
             .set_xattr(mark, b"y")
             .and_then(|()| target.remove_xattr(mark))
-            .map_err(|_| SnapshotError::Unusable { driver: "overlay2", path, needs })
+            .map_err(|_| SnapshotError::Unusable { driver: "overlay2", path, needs })?;
+        let (path, needs) =
+            (self.directory.path().to_owned(), "whiteouts, which overlay itself has none of");
+        let device = rustix::fs::FileType::CharacterDevice;
+        let dir = self.directory.fd();
+        match rustix::fs::mknodat(dir, PROBE, device, Mode::empty(), 0) {
+            // A probe before this one was ended by a crash.
+            Ok(()) | Err(Errno::EXIST) => layer::remove_tree(dir.as_fd(), PROBE.as_bytes())
+                .map_err(SnapshotError::io("remove a probe in", &path)),
+            Err(_) => Err(SnapshotError::Unusable { driver: "overlay2", path, needs }),
+        }
     }
 
     fn sub(&self, number: SnapshotNumber, name: &str) -> PathBuf {

@@ -74,6 +74,11 @@ impl Rig {
         Self::new(Box::new(driver), disk)
     }
 
+    pub(super) fn vfs_of_a_user(disk: &Path) -> Self {
+        let driver = Vfs::open(&disk.join("vfs"), true).expect("a driver");
+        Self::new(Box::new(driver), disk)
+    }
+
     /// `None` where there is no btrfs to be had.
     #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     pub(super) fn btrfs(test: &str, disk: &Path) -> Option<Self> {

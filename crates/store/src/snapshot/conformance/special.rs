@@ -5,8 +5,8 @@ use std::path::Path;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 
 use super::rig::{Rig, alone, run};
-use crate::layer::ApplyOptions;
-use crate::snapshot::{Mounts, PrepareOptions, SnapshotError, View};
+use crate::layer::{ApplyOptions, Unmakeable};
+use crate::snapshot::{Mounts, Overlay2, PrepareOptions, SnapshotError, View};
 use crate::testing::LayerTar;
 
 /// A container engine that lets overlay rename directories and copy metadata alone has left such a `diff`.
@@ -198,4 +198,101 @@ fn make_xfs(disk: &Path) -> Result<std::path::PathBuf, &'static str> {
         return Err("the kernel has no project quotas");
     }
     Ok(place)
+}
+
+/// Where the file system can, a copy takes no room.
+#[test]
+fn btrfs_shares_the_blocks_of_copies() {
+    alone("btrfs_shares_the_blocks_of_copies", "2g", |disk| {
+        let Some(btrfs) = Rig::btrfs("btrfs_shares_the_blocks_of_copies", disk) else { return };
+        let rig = Rig::vfs(&btrfs.disk);
+        let data: String = (0..1 << 22).map(|n: u32| format!("{n:07x} ")).collect();
+        let base = rig.layer(&LayerTar::new().file("big", &data).done(), &[], false);
+        let free = || {
+            let root = crate::layer::open_dir_path(&rig.disk).expect("a disk");
+            rustix::fs::syncfs(&root).expect("synced");
+            rustix::fs::fstatvfs(&root).expect("a disk").f_bavail * 4096
+        };
+        let before = free();
+        let copy = rig.prepare(&[base]);
+        assert!(before - free() < 8 << 20, "{} bytes were taken", before - free());
+        assert_eq!(rig.names(copy, &[base]), [""; 0]);
+    });
+}
+
+/// An overlay has no whiteouts of its own for us to make: better to hear that before the first image.
+#[test]
+fn overlays_on_overlays() {
+    alone("overlays_on_overlays", "64m", |disk| {
+        let rig = Rig::overlay2(disk);
+        let base = rig.layer(&LayerTar::new().dir("d").done(), &[], false);
+        let active = rig.prepare(&[base]);
+        rig.mounted(active, &[base], &View::WRITE, |root| {
+            let error = Overlay2::open(&root.join("overlay2"), false).expect_err("refused");
+            assert!(matches!(error, SnapshotError::Unusable { driver: "overlay2", .. }), "{error}");
+            let inner = Rig::vfs(root);
+            let base = inner.layer(&LayerTar::new().dir("d").file("d/f", "x").done(), &[], false);
+            let shown = inner.driver.mounts(base, &[], &View::READ).expect("a description");
+            let Mounts::Bind { source, .. } = shown else { panic!("{shown:?}") };
+            assert_eq!(std::fs::read_to_string(source.join("d/f")).expect("it"), "x");
+        });
+    });
+}
+
+const USER: &str = "DHOW_STORE_AS_A_USER";
+
+/// The same program again, in a user namespace that has one user.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a namespace for users needs a process of its own")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn users_without_rights() {
+    let me = std::env::current_exe().expect("this program");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount"]).arg(me);
+    command.args(["--exact", "snapshot::conformance::special::in_a_user_namespace"]);
+    let output = command.env(USER, "1").env("RUST_BACKTRACE", "0").output().expect("unshare");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    if words.starts_with("unshare: ") {
+        eprintln!("SKIPPED users_without_rights: the host refuses user namespaces");
+        return;
+    }
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{words}");
+}
+
+/// Not a test by itself: what the one above runs.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how a test talks to its child")]
+fn in_a_user_namespace() {
+    if std::env::var_os(USER).is_none() {
+        return;
+    }
+    alone("in_a_user_namespace", "64m", |disk| {
+        let rigs: [fn(&Path) -> Rig; 2] = [Rig::overlay2_of_a_user, Rig::vfs_of_a_user];
+        for make in rigs {
+            let rig = make(disk);
+            let options = ApplyOptions { devices: Unmakeable::Skip, ..ApplyOptions::EXACT };
+            let layer = LayerTar::new().dir("./").dir("d").file("d/gone", "x").file("d/kept", "x");
+            let layer = layer.dir("e").file("e/hidden", "").device("null", 1, 3).done();
+            let base = rig.prepare(&[]);
+            let applied = rig.driver.apply(base, &mut &*layer, &options).expect("unpacked");
+            assert_eq!(applied.skipped, 1, "the device");
+            rig.driver.commit(base, &[]).expect("committed");
+            let layer =
+                LayerTar::new().file("d/.wh.gone", "").file("e/.wh..wh..opq", "").file("e/f", "");
+            let top = rig.layer(&layer.done(), &[base], true);
+            let shown = rig.shown(top, &[base]);
+            let names: Vec<_> =
+                shown.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
+            assert_eq!(names, [".", "d", "d/kept", "e", "e/f"], "{}", rig.driver.name());
+            let active = rig.changed(&[top, base], |root| {
+                std::fs::remove_file(root.join("d/kept")).expect("removed");
+                std::fs::write(root.join("new"), "new").expect("written");
+            });
+            assert_eq!(rig.names(active, &[top, base]), ["C /", "C /d", "D /d/kept", "A /new"]);
+            for number in rig.driver.walk().expect("walked") {
+                rig.driver.remove(number).expect("removed");
+            }
+        }
+    });
 }
