@@ -267,7 +267,7 @@ pub(crate) struct Walk<'v> {
 }
 
 const LEVELS_MAX: usize = 32;
-const WEIGHT_MAX: usize = 600;
+const WEIGHT_MAX: usize = 256;
 
 impl<'v> Walk<'v> {
     pub(crate) fn new(view: &'v View, root: Dir) -> Self {

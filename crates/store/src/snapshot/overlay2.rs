@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariant: a committed snapshot's `diff` and `flat` never change. A chain that the kernel is asked for
-//! has at most [`LOWERS_MAX`] layers: where one more would be too many, the commit makes `flat` from hard links.
+//! has at most [`LOWERS_MAX`] layers, fewer where few files may be open: where one more would be too many, the
+//! commit makes `flat` from hard links.
 //! Absent on purpose: `redirect_dir` and `metacopy`. We ask for neither; a `diff` that has them is read
 //! as what it means.
 
@@ -40,6 +41,16 @@ const PROBE: &str = "probe";
 
 /// Somewhat below the kernel's 500.
 const LOWERS_MAX: usize = 480;
+/// Comparing two chains that have one directory everywhere takes this many descriptors for each layer.
+const DESCRIPTORS_PER_LOWER: u64 = 10;
+const LOWERS_MIN: usize = 16;
+
+/// How long a chain may be, so that this process can look at all of it.
+fn lowers_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let fits = limit.map_or(LOWERS_MAX as u64, |limit| limit / DESCRIPTORS_PER_LOWER);
+    usize::try_from(fits).unwrap_or(LOWERS_MAX).clamp(LOWERS_MIN, LOWERS_MAX)
+}
 
 /// The driver.
 #[derive(Debug)]
@@ -56,7 +67,7 @@ impl Overlay2 {
         let directory = Directory::open(path)?;
         subdirectory(directory.fd(), EMPTY, 0o755).map_err(SnapshotError::io("make", path))?;
         let form = if user_xattrs { Form::OverlayUser } else { Form::Overlay };
-        let driver = Self { directory, form, lowers_max: LOWERS_MAX };
+        let driver = Self { directory, form, lowers_max: lowers_max() };
         driver.probe()?;
         Ok(driver)
     }
@@ -173,7 +184,13 @@ impl Overlay2 {
         pending: &Pending,
         parents: &[SnapshotNumber],
     ) -> Result<(), SnapshotError> {
-        let lowers = self.open_chain(parents)?;
+        let mut chain = self.chain(parents)?;
+        if !pending.implied && pending.links.is_empty() {
+            // The root alone, perhaps, and that is the topmost one's.
+            chain.truncate(1);
+        }
+        let open = |(number, name)| self.open_sub(number, name);
+        let lowers = chain.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         layer::settle(diff.as_fd(), lowers, self.form, pending).map_err(SnapshotError::tree(number))
     }
 
