@@ -451,7 +451,15 @@ fn checkpoint_and_restore(c: &Case) -> Outcome {
         Ok(done) => skip!("CRIU does not work here: {}{}", done.out.trim(), done.err.trim()),
         Err(_) => skip!("CRIU is not installed"),
     }
-    let container = c.start_waiting(&c.config())?;
+    // CRIU takes back a file that has grown only if it was opened to be appended to.
+    let log = c.dir.join("log").display().to_string();
+    let logged = ["sh", "-c", "exec \"$@\" </dev/null >>\"$0\" 2>&1", &log];
+    c.wrap(&logged);
+    let container = c.create_container(&c.config().payload(&["wait"]))?;
+    c.wrap(&[]);
+    container.start()?;
+    let said = || Ok(fs::read_to_string(&log)?.contains("ready"));
+    c.wait_until("the container is ready", said)?;
     let images = c.dir.join("images").display().to_string();
     let work = c.dir.join("work").display().to_string();
     let paths = ["--image-path", images.as_str(), "--work-path", work.as_str()];
@@ -459,7 +467,11 @@ fn checkpoint_and_restore(c: &Case) -> Outcome {
     container.call(&["state"])?.fails_naming(&[c.token.as_str(), "not exist"])?;
     let bundle = c.bundle.dir.display().to_string();
     let restore = [&["restore", "-d", "--bundle", &bundle], &paths[..], &[c.token.as_str()]];
-    c.runtime(&restore.concat())?.ok()?;
+    c.wrap(&logged);
+    let restored = c.runtime(&restore.concat())?;
+    c.wrap(&[]);
+    let said = fs::read_to_string(&log)?;
+    check!(restored.code == 0, "restore exited with {}: {said}", restored.code);
     container.check_status("running")?;
     container.exec(&[], &["/bin/payload", "exit", "0"])?.ok()?;
     container.delete_force()

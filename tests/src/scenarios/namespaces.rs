@@ -330,17 +330,19 @@ fn join_user_mappings(c: &Case) -> Outcome {
 
 fn join_user_with(c: &Case, map: serde_json::Value) -> Outcome {
     let holder = Holder::new(c, &["--user", "--map-root-user"])?;
+    let report = c.report(&in_user_namespace_of(c, &holder, map))?;
+    check_eq!(report.namespaces.get("user"), Some(&holder.inode("user")), "user namespace");
+    Ok(())
+}
+
+fn in_user_namespace_of(c: &Case, holder: &Holder, map: serde_json::Value) -> Config {
     // Group 5, which devpts would like, is not mapped there.
-    let config = c
-        .config()
+    c.config()
         .without_mount("/dev/pts")
         .mount("devpts", "devpts", "/dev/pts", &["newinstance", "ptmxmode=0666", "mode=0620"])
         .namespace_path("user", &holder.path("user"))
         .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map);
-    let report = c.report(&config)?;
-    check_eq!(report.namespaces.get("user"), Some(&holder.inode("user")), "user namespace");
-    Ok(())
+        .set("/linux/gidMappings", map)
 }
 
 /// Clock offsets of a new time namespace are set.
@@ -414,6 +416,17 @@ fn exec_joins_user(c: &Case) -> Outcome {
 
 /// Network devices are moved in, renamed as told, and not left in the runtime's namespace.
 fn network_devices(c: &Case) -> Outcome {
+    network_devices_with(c, c.config())
+}
+
+/// The same where the container joins a user namespace whose mappings are told besides.
+fn network_devices_joined_user(c: &Case) -> Outcome {
+    let holder = Holder::new(c, &["--user", "--map-root-user"])?;
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    network_devices_with(c, in_user_namespace_of(c, &holder, map))
+}
+
+fn network_devices_with(c: &Case, config: Config) -> Outcome {
     let holder = Holder::new(c, &["--net"])?;
     let net = format!("--net={}", holder.path("net"));
     let ip = |args: &[&str]| c.program("nsenter", &[&[net.as_str(), "--", "ip"], args].concat());
@@ -422,8 +435,7 @@ fn network_devices(c: &Case) -> Outcome {
         skip!("no veth pair can be made here: {}", made.err.trim());
     }
     c.wrap(&["nsenter", &net, "--"]);
-    let config = c
-        .config()
+    let config = config
         .set("/ociVersion", "1.3.0")
         .set("/linux/netDevices/ct0", json!({ "name": "inside0" }));
     let report = c.report(&config)?;
@@ -468,6 +480,7 @@ scenarios![
     time_offsets,
     time_and_state,
     network_devices,
+    network_devices_joined_user,
     exec_joins_all,
     exec_joins_user,
 ];

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use dhow_spec::runtime::{HookKind, Linux, Spec, Status};
+use dhow_spec::runtime::{HookKind, Linux, NamespaceKind, Spec, Status};
 use dhow_sys::{Child, Exit, Namespaces, SignalSet};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -534,7 +534,8 @@ impl Parent for Making<'_> {
         }
         self.give_cgroup()?;
         let linux = self.linux()?;
-        if !linux.uid_mappings.is_empty() {
+        // One that is joined has its mappings, whatever the configuration repeats of them.
+        if points::makes(&self.spec, NamespaceKind::User) {
             mapping::write(pid, &linux.uid_mappings, &linux.gid_mappings)?;
             if let Some(process) = &self.spec.process {
                 set_limits(pid, process)?;

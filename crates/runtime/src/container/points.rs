@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use dhow_spec::runtime::{HookKind, Spec, Status};
+use dhow_spec::runtime::{HookKind, Namespace, NamespaceKind, Spec, Status};
 use dhow_sys::Namespaces;
 
 use super::state::Record;
@@ -80,6 +80,13 @@ pub(super) fn after_stop(record: &Record, spec: &Spec) {
     for error in run_every_hook(HookKind::Poststop, hooks.of(HookKind::Poststop), &input) {
         crate::notice::notice(&error.to_string());
     }
+}
+
+/// Whether the container has a new namespace of this kind, none that was there.
+pub(super) fn makes(spec: &Spec, kind: NamespaceKind) -> bool {
+    let is_new =
+        |one: &Namespace| one.kind == kind && one.path.as_deref().is_none_or(str::is_empty);
+    spec.linux.iter().flat_map(|linux| &linux.namespaces).any(is_new)
 }
 
 /// The kinds of namespace that the container does not share with the runtime.
