@@ -9,8 +9,6 @@ use std::process::ExitCode;
 
 use dhow_runtime::Environment;
 
-mod images;
-
 /// Under this name the program is an OCI runtime and nothing else, as engines want to call one.
 const OCI_NAME: &str = "dhow-oci";
 
@@ -38,7 +36,6 @@ fn main() -> ExitCode {
     let role = words.next();
     match role.as_ref().and_then(|word| word.to_str()) {
         Some("oci") => ExitCode::from(dhow_runtime::oci_main("dhow oci", &environment(), words)),
-        Some("image") => images::main(words),
         Some("-v" | "--version") => say(&format!("dhow version {}\n", env!("CARGO_PKG_VERSION"))),
         Some("-h" | "--help" | "help") => say(HELP),
         _ => refuse(role.as_ref()),

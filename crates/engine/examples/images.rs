@@ -1,7 +1,7 @@
-//! `dhow image …`: images between registries and a data root, driven directly.
+//! Images between registries and a data root, driven directly: `cargo run --release --example images -- pull NAME`.
 //!
-//! For tests and measurements while no engine serves these; not in the help text. Absent on purpose: what users
-//! expect of such commands (progress, `config.json`, names of other commands).
+//! For measurements while no engine serves these. Absent on purpose: what users expect of such commands
+//! (progress, `config.json`, names of other commands).
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ use dhow_store::{
 };
 
 const USAGE: &str = "\
-Usage: dhow image [--root DIR] [--driver overlay2|vfs|btrfs] [--user NAME:PASSWORD] [--insecure NAME]
-                  [--platform P] [--verbose] COMMAND
+Usage: images [--root DIR] [--driver overlay2|vfs|btrfs] [--user NAME:PASSWORD] [--insecure NAME]
+              [--platform P] [--verbose] COMMAND
 
   pull NAME        list         history NAME
   push NAME        rm NAME      tag NAME NEW
@@ -43,11 +43,11 @@ struct Options {
 }
 
 /// Runs one command.
-pub(crate) fn main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    match run(words) {
+fn main() -> ExitCode {
+    match run(std::env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("dhow image: {error}"));
+            say(format_args!("images: {error}"));
             ExitCode::FAILURE
         }
     }
