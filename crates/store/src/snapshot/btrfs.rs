@@ -16,7 +16,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::contract::{PrepareOptions, Snapshotter};
-use super::directory::{Directory, subdirectory};
+use super::directory::Directory;
 use super::error::SnapshotError;
 use super::mounts::{Mounts, View};
 use super::whole::{ACTIVE, BARE, TREE, Whole};
@@ -86,11 +86,7 @@ impl Btrfs {
         made.map_err(SnapshotError::io("make a subvolume in", &path))?;
         self.with(number, |whole| {
             if parents.is_empty() {
-                subdirectory(&whole.volume, TREE, 0o755)
-                    .and_then(|tree| {
-                        rustix::fs::fchmod(tree, rustix::fs::Mode::from_raw_mode(0o755))
-                    })
-                    .map_err(SnapshotError::io("make the tree of", whole.path))?;
+                whole.make_tree()?;
                 whole.mark(BARE)?;
             }
             if let Some(size) = options.size_bytes_max {
@@ -249,13 +245,7 @@ impl Snapshotter for Btrfs {
         _: &[SnapshotNumber],
         view: &View,
     ) -> Result<Mounts, SnapshotError> {
-        self.with(number, |whole| {
-            if !view.readonly && !whole.has(ACTIVE)? {
-                return Err(SnapshotError::Committed { number });
-            }
-            let source = whole.path.join(VOLUME).join(TREE);
-            Ok(Mounts::Bind { source, readonly: view.readonly, idmap: view.idmap.clone() })
-        })
+        self.with(number, |whole| whole.mounts(whole.path.join(VOLUME).join(TREE), view))
     }
 
     fn diff(

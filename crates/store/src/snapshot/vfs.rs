@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::contract::{PrepareOptions, Snapshotter};
-use super::directory::{Directory, subdirectory};
+use super::directory::Directory;
 use super::error::SnapshotError;
 use super::mounts::{Mounts, View};
 use super::quota;
@@ -66,9 +66,7 @@ impl Vfs {
         if let Some(size) = options.size_bytes_max {
             quota::limit(whole.dir.as_fd(), whole.path, whole.number, size, "vfs")?;
         }
-        subdirectory(&whole.dir, TREE, 0o755)
-            .and_then(|tree| rustix::fs::fchmod(tree, rustix::fs::Mode::from_raw_mode(0o755)))
-            .map_err(SnapshotError::io("make the tree of", whole.path))?;
+        whole.make_tree()?;
         match parents.first() {
             Some(parent) => self.copy(whole, *parent)?,
             None => whole.mark(BARE)?,
@@ -150,13 +148,7 @@ impl Snapshotter for Vfs {
         _: &[SnapshotNumber],
         view: &View,
     ) -> Result<Mounts, SnapshotError> {
-        self.with(number, |whole| {
-            if !view.readonly && !whole.has(ACTIVE)? {
-                return Err(SnapshotError::Committed { number });
-            }
-            let source = whole.path.join(TREE);
-            Ok(Mounts::Bind { source, readonly: view.readonly, idmap: view.idmap.clone() })
-        })
+        self.with(number, |whole| whole.mounts(whole.path.join(TREE), view))
     }
 
     fn diff(

@@ -17,7 +17,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, Timespec};
@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 use super::directory::subdirectory;
 use super::error::SnapshotError;
+use super::mounts::{self, Mounts};
 use crate::db::SnapshotNumber;
 use crate::layer::{
     self, Applied, ApplyOptions, DiffOptions, DiffSink, Form, Pending, View, open_dir, remove_tree,
@@ -52,6 +53,25 @@ pub(super) struct Whole<'a> {
 }
 
 impl Whole<'_> {
+    /// Makes an empty tree, open to all whatever the process's mask is.
+    pub(super) fn make_tree(&self) -> Result<(), SnapshotError> {
+        subdirectory(&self.volume, TREE, 0o755)
+            .and_then(|tree| rustix::fs::fchmod(tree, Mode::from_raw_mode(0o755)))
+            .map_err(SnapshotError::io("make the tree of", self.path))
+    }
+
+    /// The tree, which lies at `source`, as somebody wants to see it.
+    pub(super) fn mounts(
+        &self,
+        source: PathBuf,
+        view: &mounts::View,
+    ) -> Result<Mounts, SnapshotError> {
+        if !view.readonly && !self.has(ACTIVE)? {
+            return Err(SnapshotError::Committed { number: self.number });
+        }
+        Ok(Mounts::Bind { source, readonly: view.readonly, idmap: view.idmap.clone() })
+    }
+
     /// Whether a mark is there.
     pub(super) fn has(&self, name: &str) -> Result<bool, SnapshotError> {
         match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
