@@ -2,7 +2,7 @@
 //!
 //! Invariant: whoever reads the [`Part`] hears of the end, whole or not, on every way out.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,28 +146,5 @@ impl Sink for PartSink {
     async fn finish(&mut self) -> io::Result<()> {
         self.part.whole();
         Ok(())
-    }
-}
-
-/// Reads a part and tells how far it is.
-pub(crate) struct Watched<R, F> {
-    pub(crate) inner: R,
-    pub(crate) done: u64,
-    pub(crate) told: u64,
-    pub(crate) tell: F,
-}
-
-/// Not more often than that many bytes.
-const TELL_EVERY: u64 = 1 << 20;
-
-impl<R: Read, F: FnMut(u64)> Read for Watched<R, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.done += count as u64;
-        if self.done - self.told >= TELL_EVERY {
-            self.told = self.done;
-            (self.tell)(self.done);
-        }
-        Ok(count)
     }
 }

@@ -105,6 +105,11 @@ pub(crate) struct PartReader {
 }
 
 impl PartReader {
+    /// How many bytes it has given.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Waits for bytes behind the offset; tells how many there are, none at the end.
     fn wait(&self) -> Result<u64, Interruption> {
         let mut state = self.part.lock();

@@ -65,8 +65,14 @@ impl Watcher for () {
 #[derive(Clone)]
 pub(crate) struct Transfers(pub(crate) Arc<dyn Watcher>);
 
+impl Transfers {
+    pub(crate) fn progress(&self, progress: &Progress<'_>) {
+        self.0.progress(progress);
+    }
+}
+
 impl Observer for Transfers {
     fn event(&self, event: &Event<'_>) {
-        self.0.progress(&Progress::Transfer(event));
+        self.progress(&Progress::Transfer(event));
     }
 }

@@ -62,8 +62,6 @@ struct Layer {
 struct Work {
     engine: ImageEngine,
     fetch: Fetch,
-    watcher: Arc<dyn Watcher>,
-    cancel: Arc<AtomicBool>,
 }
 
 /// Whether what is below a layer is there.
@@ -80,16 +78,14 @@ impl ImageEngine {
         request: &PullRequest,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Pulled, PullError> {
-        let transfers = Transfers(watcher.clone());
-        let host = Platform::of_build();
-        let platform = request.platform.clone().unwrap_or(host);
+        let transfers = Transfers(watcher);
+        let platform = request.platform.clone().unwrap_or_else(Platform::of_build);
         if let Some(pulled) = self.is_current(request, &platform, &transfers).await? {
             return Ok(pulled);
         }
         let matcher = PlatformMatcher::compatible(&platform);
         let found = self.client.image(&request.reference, &matcher, &platform, &transfers).await?;
         let lease = self.begin_lease().await?;
-        let cancel = Arc::<AtomicBool>::default();
         let work = Work {
             engine: self.clone(),
             fetch: Fetch {
@@ -99,13 +95,11 @@ impl ImageEngine {
                 repository: request.reference.repository().clone(),
                 watcher: transfers,
                 by: format!("the pull of {}", request.reference),
-                cancel: cancel.clone(),
+                cancel: Arc::default(),
             },
-            watcher,
-            cancel,
         };
         // Whoever gives up on this future must not leave threads at work.
-        let _cancel = CancelOnDrop(work.cancel.clone());
+        let _cancel = CancelOnDrop(work.fetch.cancel.clone());
         let pulled = work.bring(request, &found).await?;
         let store = self.store.clone();
         blocking(move || store.end_lease(&lease)).await??;
@@ -141,7 +135,7 @@ impl ImageEngine {
         Ok((now == target.digest).then_some(Pulled { target, unchanged: true }))
     }
 
-    pub(super) async fn begin_lease(&self) -> Result<LeaseId, PullError> {
+    async fn begin_lease(&self) -> Result<LeaseId, PullError> {
         let store = self.store.clone();
         blocking(move || {
             let mut random = [0; 8];
@@ -167,7 +161,9 @@ impl Work {
         let wrong = |fault| PullError::Image { reference: Box::new(reference.clone()), fault };
         let layers = found.manifest.unpackable_layers().map_err(wrong)?;
         let layers: Vec<&Descriptor> = layers.into_iter().map(|(layer, _)| layer).collect();
-        self.watcher.progress(&Progress::Resolved { target: found.target(), layers: &layers });
+        self.fetch
+            .watcher
+            .progress(&Progress::Resolved { target: found.target(), layers: &layers });
         self.keep_documents(found).await?;
         let config = self.config(reference, &found.manifest.config).await?;
         config.check_layers(layers.len()).map_err(wrong)?;
@@ -229,13 +225,13 @@ impl Work {
         while let Some(joined) = tasks.join_next().await {
             let Ok((layer, result)) = joined else {
                 // The runtime is going down.
-                self.cancel.store(true, Ordering::Relaxed);
+                self.fetch.cancel.store(true, Ordering::Relaxed);
                 return Err(PullError::Ended);
             };
             let Err(fault) = result else { continue };
-            self.cancel.store(true, Ordering::Relaxed);
-            let better = first.as_ref().is_none_or(|(_, known)| known.is_consequence());
-            if better && (first.is_none() || !fault.is_consequence()) {
+            self.fetch.cancel.store(true, Ordering::Relaxed);
+            let told = first.as_ref();
+            if told.is_none_or(|(_, told)| told.is_consequence() && !fault.is_consequence()) {
                 first = Some((layer, fault));
             }
         }
@@ -255,7 +251,7 @@ impl Work {
         done: &watch::Sender<Below>,
     ) -> Result<(), LayerFault> {
         let digest = layer.descriptor.digest;
-        let tell = |step| self.watcher.progress(&Progress::Layer { digest, step });
+        let tell = |step| self.fetch.watcher.progress(&Progress::Layer { digest, step });
         tell(Step::Waiting);
         let turn = self.engine.downloads.clone().acquire_owned().await;
         let turn = turn.map_err(|_| LayerFault::Below)?;
@@ -269,7 +265,7 @@ impl Work {
         let unpacked = self.unpack(&layer, &part, below.clone()).await;
         if unpacked.is_err() {
             // A blob whose contents are wrong need not come any further.
-            self.cancel.store(true, Ordering::Relaxed);
+            self.fetch.cancel.store(true, Ordering::Relaxed);
         }
         let downloaded = download.await.unwrap_or(Err(LayerFault::Lost));
         match (downloaded, unpacked) {
@@ -322,12 +318,12 @@ impl Work {
                 lease: &work.fetch.lease,
                 key: &layer.key,
                 diff_id: layer.diff_id,
-                cancel: &work.cancel,
+                cancel: &work.fetch.cancel,
             };
             let (digest, size) = (layer.descriptor.digest, layer.descriptor.size);
             let tell = |done| {
                 let step = Step::Unpacking { done, size };
-                work.watcher.progress(&Progress::Layer { digest, step });
+                work.fetch.watcher.progress(&Progress::Layer { digest, step });
             };
             unpack.run(&part, parent, &tell)
         })

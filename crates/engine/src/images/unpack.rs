@@ -15,9 +15,8 @@ use dhow_store::{
 };
 
 use super::error::LayerFault;
-use super::fetch::Watched;
 use super::options::ImageEngineOptions;
-use super::part::{Interruption, Part};
+use super::part::{Interruption, Part, PartReader};
 use super::pipe::pipe;
 
 /// A layer's blob as it comes, and where it is to be unpacked.
@@ -42,7 +41,7 @@ impl Unpack<'_> {
             let reader = part.reader().map_err(LayerFault::Interrupted)?;
             let unlimited = &PrepareOptions::UNLIMITED;
             self.snapshots.prepare(self.key, parent, Some(self.lease), unlimited)?;
-            let source = Watched { inner: reader, done: 0, told: 0, tell };
+            let source = Watched { reader, told: 0, tell };
             let Err(fault) = self.apply(source) else { return Ok(()) };
             self.snapshots.remove(self.key)?;
             match fault.interruption() {
@@ -86,6 +85,28 @@ impl Unpack<'_> {
                 (Err(error), Ok(_)) => Err(error.into()),
             }
         })
+    }
+}
+
+/// Reads a part and tells how far it is.
+struct Watched<'a> {
+    reader: PartReader,
+    told: u64,
+    tell: &'a (dyn Fn(u64) + Sync),
+}
+
+/// Not more often than that many bytes.
+const TELL_EVERY: u64 = 1 << 20;
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let done = self.reader.offset();
+        if done - self.told >= TELL_EVERY {
+            self.told = done;
+            (self.tell)(done);
+        }
+        Ok(count)
     }
 }
 
