@@ -1,5 +1,6 @@
 //! Images by way of a registry that others wrote: the one that Debian packages.
 
+#[path = "../../distribution/tests/registry/program.rs"]
 mod registry;
 
 use std::num::NonZeroUsize;
@@ -128,6 +129,10 @@ impl Drop for Root {
     }
 }
 
+fn reference(registry: &Registry, path: &str) -> Reference {
+    Reference::parse(&registry.name(path)).expect("a reference")
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all().build().expect("a runtime")
@@ -196,8 +201,8 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn an_image_comes_back_as_it_went() {
-    let Some(registry) = Registry::start("an_image_comes_back_as_it_went") else { return };
-    let name = registry.reference("lib/one:1");
+    let Some(registry) = Registry::start("an_image_comes_back_as_it_went", None) else { return };
+    let name = reference(&registry, "lib/one:1");
     let layers = [
         layer(&[("etc/", ""), ("etc/motd", "first"), ("etc/gone", "x")]),
         layer(&[("etc/motd", "second"), ("etc/.wh.gone", "")]),
@@ -227,8 +232,8 @@ fn an_image_comes_back_as_it_went() {
 #[test]
 fn what_is_shared_is_neither_fetched_nor_unpacked_again() {
     let test = "what_is_shared_is_neither_fetched_nor_unpacked_again";
-    let Some(registry) = Registry::start(test) else { return };
-    let (first, second) = (registry.reference("a:1"), registry.reference("b:1"));
+    let Some(registry) = Registry::start(test, None) else { return };
+    let (first, second) = (reference(&registry, "a:1"), reference(&registry, "b:1"));
     let mut layers: Vec<Layer> =
         (0..9).map(|number| layer(&[(&format!("file-{number}"), "shared")])).collect();
     let (here, there) = (Root::new(), Root::new());
@@ -249,8 +254,8 @@ fn what_is_shared_is_neither_fetched_nor_unpacked_again() {
 #[test]
 fn a_layer_that_is_not_what_it_should_be_leaves_nothing() {
     let test = "a_layer_that_is_not_what_it_should_be_leaves_nothing";
-    let Some(registry) = Registry::start(test) else { return };
-    let name = registry.reference("liar:1");
+    let Some(registry) = Registry::start(test, None) else { return };
+    let name = reference(&registry, "liar:1");
     let layers = [layer(&[("good", "1")]), layer(&[("bad", "2")])];
     let (here, there) = (Root::new(), Root::new());
     let wrong = layer(&[("other", "3")]).diff_id;
@@ -272,8 +277,8 @@ fn a_layer_that_is_not_what_it_should_be_leaves_nothing() {
 #[test]
 fn many_pulls_of_one_image_share_its_downloads() {
     let test = "many_pulls_of_one_image_share_its_downloads";
-    let Some(registry) = Registry::start(test) else { return };
-    let name = registry.reference("busy:1");
+    let Some(registry) = Registry::start(test, None) else { return };
+    let name = reference(&registry, "busy:1");
     let text = "x".repeat(3 << 20);
     let layers = [layer(&[("large", &text)]), layer(&[("small", "2")])];
     let (here, there) = (Root::new(), Root::new());

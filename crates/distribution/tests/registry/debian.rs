@@ -1,12 +1,9 @@
 //! Against a registry that others wrote: the one that Debian packages, on a port that the kernel
 //! picks, with its content in a temporary folder.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dhow_distribution::{Class, Client, Credentials, Keyring, Login, Pushed};
 use dhow_spec::image::{Descriptor, Family, Index, Manifest, MediaType};
@@ -15,84 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::memory::Content;
+use crate::program::Registry;
 use crate::support::*;
 
-const PROGRAM: &str = "docker-registry";
 /// "pass word", as cheap to check as bcrypt can be.
 const ANN: &str = "ann:$2y$04$jgc9Ob8vPwLlSxJrEfZUiO1kyOo0hu1DC8DMEaTExUuCYxf82VnnK\n";
-
-/// The registry; it ends, with all that it keeps, with the value.
-struct Registry {
-    child: Child,
-    folder: PathBuf,
-    address: SocketAddr,
-}
-
-impl Registry {
-    /// Starts it; says that the test is skipped where it is not installed.
-    fn start(test: &str, asks_for_password: bool) -> Option<Self> {
-        let places = ["/usr/bin", "/usr/local/bin", "/bin"];
-        let mut programs = places.iter().map(|place| PathBuf::from(place).join(PROGRAM));
-        let Some(program) = programs.find(|program| program.is_file()) else {
-            say(&format!("SKIPPED {test}: docker-registry is not installed"));
-            return None;
-        };
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let folder =
-            std::env::temp_dir().join(format!("dhow-registry-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let place = folder.display();
-        let mut config = format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {place}\n  \
-             delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n"
-        );
-        if asks_for_password {
-            std::fs::write(folder.join("htpasswd"), ANN).expect("a file");
-            config.push_str(&format!(
-                "auth:\n  htpasswd:\n    realm: dhow\n    path: {place}/htpasswd\n"
-            ));
-        }
-        std::fs::write(folder.join("config.yml"), config).expect("a file");
-        #[expect(clippy::disallowed_methods, reason = "a program to test against")]
-        let mut command = Command::new(program);
-        command.arg("serve").arg(folder.join("config.yml")).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("a registry");
-        let log = BufReader::new(child.stderr.take().expect("piped"));
-        let (found, finding) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                let address = line.split("listening on ").nth(1).and_then(|rest| {
-                    rest.split(['"', ' ', ',']).next()?.parse::<SocketAddr>().ok()
-                });
-                if let Some(address) = address {
-                    let _ = found.send(address);
-                }
-            }
-        });
-        let address = finding.recv_timeout(std::time::Duration::from_secs(30));
-        let address = address.expect("the registry says where it listens");
-        Some(Self { child, folder, address })
-    }
-
-    fn repository(&self, path: &str) -> Repository {
-        repository(&format!("{}/{path}", self.address))
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "a skip is said")]
-fn say(line: &str) {
-    eprintln!("{line}");
-}
 
 /// An image of these layers: its manifest, and its blobs.
 fn image(layers: &[Vec<u8>]) -> (Manifest, Vec<Vec<u8>>) {
@@ -121,13 +45,13 @@ async fn publish(client: &Client, name: &Reference, manifest: &Manifest) -> Desc
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn debians_registry_takes_and_gives() {
-    let Some(registry) = Registry::start("debians_registry_takes_and_gives", false) else { return };
-    let (client, to) = (client(), registry.repository("some/image"));
+    let Some(registry) = Registry::start("debians_registry_takes_and_gives", None) else { return };
+    let (client, to) = (client(), repository(&registry.name("some/image")));
     let layers = [noise(5_000_000), noise(2_000_001), noise(30)];
     let (manifest, blobs) = image(&layers);
     assert_eq!(push_all(&client, &to, &blobs).await, [Pushed::Uploaded; 4]);
     assert_eq!(push_all(&client, &to, &blobs).await, [Pushed::Existed; 4]);
-    let other = registry.repository("another");
+    let other = repository(&registry.name("another"));
     let layer = layer_of(&layers[0]);
     let mut source = Pieces::new(&layers[0]);
     let pushed = client.push(&other, &layer, Some(&to), &mut source, &()).await.expect("a mount");
@@ -161,15 +85,16 @@ async fn debians_registry_takes_and_gives() {
     let error = client.manifest(&reference(&format!("{to}:v2")), &()).await.expect_err("nothing");
     let text = format!("manifest for {to}:v2 not found: manifest unknown: manifest unknown");
     assert_eq!(error.to_string(), text);
-    let error = client.tags(&registry.repository("nothing"), &()).await.expect_err("nothing");
+    let error =
+        client.tags(&repository(&registry.name("nothing")), &()).await.expect_err("nothing");
     assert_eq!(error.class(), Class::NotFound);
 }
 
 #[tokio::test]
 async fn debians_registry_keeps_and_forgets_what_is_about_something() {
     let test = "debians_registry_keeps_and_forgets_what_is_about_something";
-    let Some(registry) = Registry::start(test, false) else { return };
-    let (client, to) = (client(), registry.repository("a"));
+    let Some(registry) = Registry::start(test, None) else { return };
+    let (client, to) = (client(), repository(&registry.name("a")));
     let (manifest, blobs) = image(&[b"layer".to_vec()]);
     push_all(&client, &to, &blobs).await;
     let subject =
@@ -192,8 +117,8 @@ async fn debians_registry_keeps_and_forgets_what_is_about_something() {
 #[tokio::test]
 async fn debians_registry_asks_who_we_are() {
     let test = "debians_registry_asks_who_we_are";
-    let Some(registry) = Registry::start(test, true) else { return };
-    let (host, to) = (registry.address.to_string(), registry.repository("a"));
+    let Some(registry) = Registry::start(test, Some(ANN)) else { return };
+    let (host, to) = (registry.address.to_string(), repository(&registry.name("a")));
     let password = |password: &str| Credentials::Password {
         username: "ann".to_owned(),
         password: password.to_owned(),
@@ -251,7 +176,7 @@ async fn unsteady(to: SocketAddr, budget: u64) -> SocketAddr {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn debians_registry_over_an_unsteady_line() {
     let test = "debians_registry_over_an_unsteady_line";
-    let Some(registry) = Registry::start(test, false) else { return };
+    let Some(registry) = Registry::start(test, None) else { return };
     let line = unsteady(registry.address, 1 << 20).await;
     let (client, bytes, diary) = (client(), noise(5_000_000), Diary::default());
     let (to, layer) = (repository(&format!("{line}/a")), layer_of(&bytes));
@@ -262,6 +187,6 @@ async fn debians_registry_over_an_unsteady_line() {
     // offset that only an answer renews): every cut means a new session.
     assert!(source.read > 3 << 20, "{}", source.read);
     let mut kept = Kept::default();
-    client.fetch(&registry.repository("a"), &layer, &mut kept, &()).await.expect("a blob");
+    client.fetch(&repository(&registry.name("a")), &layer, &mut kept, &()).await.expect("a blob");
     assert!(kept.bytes == bytes);
 }

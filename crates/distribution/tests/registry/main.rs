@@ -8,6 +8,7 @@ mod debian;
 mod lists;
 mod memory;
 mod mirrors;
+mod program;
 mod proxies;
 mod pull;
 mod push;
