@@ -91,8 +91,8 @@ impl Launch<'_> {
             dhow_sys::close_copy(ours.as_fd());
             crate::init::run(self.steps, theirs.as_fd(), proc.as_fd())
         });
-        // Or our own /proc files stay root's. A child that shared our memory can have made it undumpable.
-        if hidden || self.memory == Memory::Shared {
+        // Or our own /proc files stay root's.
+        if hidden && (self.memory == Memory::Copied || made.is_err()) {
             set_dumpable(DumpableBehavior::Dumpable);
         }
         let child = made.map_err(|errno| match self.cgroup {
@@ -104,14 +104,20 @@ impl Launch<'_> {
         let mut dialogue = Dialogue { steps: self.steps, child, waits };
         let answered =
             excursion.leave(Namespaces::TIME).and_then(|()| dialogue.answer(ours.as_fd(), parent));
-        match answered {
+        let launched = match answered {
             Ok(Progress::Executed) => Ok(Launched::Running(dialogue.child)),
             Ok(Progress::Ready) => Ok(Launched::Waiting(dialogue.child)),
             Err(error) => {
                 dialogue.end();
                 Err(error)
             }
+        };
+        // What a child that shares our memory shows of itself is one setting with ours, and execve lets us
+        // go on before the child has left that memory: it has when its end of the socket is closed.
+        if self.memory == Memory::Shared {
+            set_dumpable(DumpableBehavior::Dumpable);
         }
+        launched
     }
 }
 

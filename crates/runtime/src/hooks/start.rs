@@ -127,6 +127,12 @@ impl Program {
 
     /// The process between: runs after a clone, so it does not allocate.
     fn join_and_start(&self, streams: &Streams, join: &Join<'_>, directory: &CStr) -> Started {
+        // Others can be in that PID namespace; execve takes it back.
+        let hidden =
+            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        if let Err(errno) = hidden {
+            return Started { pid: 0, errno: errno.raw_os_error(), doing: JOINING };
+        }
         if let Err(errno) = dhow_sys::set_namespace(join.init, join.namespaces) {
             return Started { pid: 0, errno: errno.raw_os_error(), doing: JOINING };
         }
