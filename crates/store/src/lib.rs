@@ -22,9 +22,9 @@ pub use content::{
     Stored,
 };
 pub use db::{
-    ChainId, Db, DbError, Durability, Labels, Lease, LeaseId, SnapshotKey, SnapshotKeyError,
-    SnapshotNumber, SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState,
-    SnapshotUsage,
+    ChainId, ContainerChange, ContainerRecordError, ContainerRow, Db, DbError, Durability,
+    EventRow, Labels, Lease, LeaseId, SnapshotKey, SnapshotKeyError, SnapshotNumber,
+    SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage, VolumeRow,
 };
 pub use image::{
     HistoryStep, Image, ImageManifest, ImageName, Images, ManifestKind, Place, Selected,

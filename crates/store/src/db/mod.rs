@@ -7,13 +7,16 @@
 //! `image`, `content` and the others decide.
 
 mod blobs;
+mod containers;
 mod error;
+mod events;
 mod images;
 mod leases;
 mod reserve;
 mod schema;
 mod snapshots;
 mod sweep;
+mod volumes;
 mod writer;
 
 use std::fmt;
@@ -27,7 +30,9 @@ use crate::clock::Clock;
 use reserve::Reserve;
 use writer::Writer;
 
+pub use containers::{ContainerChange, ContainerRecordError, ContainerRow};
 pub use error::DbError;
+pub use events::EventRow;
 pub(crate) use images::{DocumentKind, DocumentRecord, ImageRecord};
 pub use leases::{Lease, LeaseId};
 pub use snapshots::{
@@ -35,6 +40,7 @@ pub use snapshots::{
     SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage,
 };
 pub(crate) use sweep::Forgotten;
+pub use volumes::VolumeRow;
 pub use writer::Durability;
 
 /// Somebody who only looks (`sqlite3`, a backup) is waited for; an owner is not there twice.
