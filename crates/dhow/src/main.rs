@@ -2,6 +2,8 @@
 //!
 //! Absent on purpose: what any role does.
 
+mod hello;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -19,6 +21,7 @@ Runs containers.
 
 ROLES:
   oci         an OCI runtime, with the command lines of runc and crun
+  hello       what the built-in image hello runs
 
 OPTIONS:
   -v, --version  print the version
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let role = words.next();
     match role.as_ref().and_then(|word| word.to_str()) {
         Some("oci") => ExitCode::from(dhow_runtime::oci_main("dhow oci", &environment(), words)),
+        Some("hello") => hello::main(),
         Some("-v" | "--version") => say(&format!("dhow version {}\n", env!("CARGO_PKG_VERSION"))),
         Some("-h" | "--help" | "help") => say(HELP),
         _ => refuse(role.as_ref()),

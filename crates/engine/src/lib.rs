@@ -6,6 +6,6 @@
 mod images;
 
 pub use images::{
-    BlobFault, ImageEngine, ImageEngineOptions, Interruption, LayerFault, Progress, PullError,
-    PullRequest, Pulled, PushError, PushRequest, Step, Watcher,
+    BlobFault, HELLO, HelloError, ImageEngine, ImageEngineOptions, Interruption, LayerFault,
+    Progress, PullError, PullRequest, Pulled, PushError, PushRequest, Ready, Step, Watcher,
 };

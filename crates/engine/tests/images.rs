@@ -268,7 +268,7 @@ fn a_layer_that_is_not_what_it_should_be_leaves_nothing() {
     let error = there.pull(&name, &Arc::default()).expect_err("a lie");
     let expected =
         format!("it unpacks to {}, but the image's configuration says {wrong}", layers[1].diff_id);
-    assert!(error.starts_with(&format!("pull {name}: layer sha256:")), "{error}");
+    assert!(error.starts_with(&format!("image {name}: layer sha256:")), "{error}");
     assert!(error.ends_with(&expected), "{error}");
     assert!(there.store.images().by_name(&name).expect("read").is_none());
     assert_eq!(there.emptied(), DiskUsage::default());
@@ -303,4 +303,47 @@ fn many_pulls_of_one_image_share_its_downloads() {
     assert_eq!(all, downloads.len(), "nothing travels twice");
     assert_eq!(read(&there.files(&layers).join("small")), "2");
     assert_eq!(there.emptied(), DiskUsage::default());
+}
+
+#[test]
+fn what_is_here_is_made_ready_without_a_registry() {
+    let root = Root::new();
+    let name = Reference::parse("127.0.0.1:1/nobody/there").expect("a reference");
+    let layers = [layer(&[("first", "1")]), layer(&[("second", "2")])];
+    root.make(&name, &layers);
+    let image = root.store.images().find(&name.to_string()).expect("an image");
+    let platform = Platform::of_build();
+    for _ in 0..2 {
+        let ready = runtime().block_on(root.engine.ready(&image, &platform, Arc::new(())));
+        let ready = ready.expect("unpacked");
+        assert_eq!(ready.selected.chain.len(), 2);
+        runtime().block_on(root.engine.done_with(&ready.lease)).expect("ended");
+    }
+    let files = root.files(&layers);
+    assert_eq!((read(&files.join("first")), read(&files.join("second"))), ("1".into(), "2".into()));
+    assert_eq!(root.emptied(), DiskUsage::default());
+}
+
+#[test]
+fn hello_is_made_of_a_program() {
+    let root = Root::new();
+    let program = root.path.join("program");
+    std::fs::write(&program, "of four thousand words").expect("a file");
+    let made = runtime().block_on(root.engine.make_hello(&program)).expect("made");
+    let again = runtime().block_on(root.engine.make_hello(&program)).expect("made");
+    assert_eq!(made.target, again.target);
+    assert_eq!(made.names, [Reference::parse("hello").expect("a name")]);
+    let platform = Platform::of_build();
+    let ready = runtime().block_on(root.engine.ready(&made, &platform, Arc::new(())));
+    let top = *ready.expect("unpacked").selected.chain.last().expect("a layer");
+    match root.snapshots.mounts_of_committed(&top, &View::READ).expect("a snapshot") {
+        Mounts::Bind { source, .. } => {
+            assert_eq!(read(&source.join("dhow")), "of four thousand words");
+        }
+        other => panic!("{other:?}"),
+    }
+    let missing = runtime().block_on(root.engine.make_hello(&root.path.join("nothing")));
+    let error = missing.expect_err("no program").to_string();
+    assert!(error.contains("nothing"), "{error}");
+    assert_eq!(root.emptied(), DiskUsage::default());
 }

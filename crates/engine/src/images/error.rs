@@ -7,7 +7,7 @@ use std::io;
 
 use dhow_spec::image::ImageError;
 use dhow_spec::{Digest, Reference};
-use dhow_store::{ContentError, DbError, SnapshotsError, StoreImageError};
+use dhow_store::{ContentError, DbError, ImageName, SnapshotsError, StoreImageError};
 
 use super::part::Interruption;
 
@@ -19,14 +19,14 @@ pub enum PullError {
     /// What the registry has is no image that can be run.
     Image {
         /// The image.
-        reference: Box<Reference>,
+        image: Box<ImageName>,
         /// What is wrong with it.
         fault: ImageError,
     },
     /// One of its layers.
     Layer {
         /// The image.
-        reference: Box<Reference>,
+        image: Box<ImageName>,
         /// The layer's blob.
         layer: Box<Digest>,
         /// What is wrong with it.
@@ -123,11 +123,11 @@ impl fmt::Display for PullError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registry(error) => error.fmt(f),
-            Self::Image { reference, fault } => write!(f, "pull {reference}: {fault}"),
+            Self::Image { image, fault } => write!(f, "image {image}: {fault}"),
             // The registry's words name the blob already.
             Self::Layer { fault: LayerFault::Blob(BlobFault::Registry(error)), .. } => error.fmt(f),
-            Self::Layer { reference, layer, fault } => {
-                write!(f, "pull {reference}: layer {layer}: {fault}")
+            Self::Layer { image, layer, fault } => {
+                write!(f, "image {image}: layer {layer}: {fault}")
             }
             Self::Content(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),

@@ -29,7 +29,8 @@ pub(crate) struct Fetch {
     pub(crate) client: Client,
     pub(crate) content: Content,
     pub(crate) lease: LeaseId,
-    pub(crate) repository: Repository,
+    /// Where to look for what is not here; nowhere, if absent.
+    pub(crate) repository: Option<Repository>,
     pub(crate) watcher: Transfers,
     /// Who asks, in words for others who want the same.
     pub(crate) by: String,
@@ -56,15 +57,15 @@ impl Fetch {
             }
             Begun::Ingest(ingest) => *ingest,
         };
+        let Some(repository) = &self.repository else {
+            ingest.discard()?;
+            return Err(ContentError::NotFound { digest: descriptor.digest }.into());
+        };
         part.begin(ingest.file()?, ingest.offset());
         let cancel = self.cancel.clone();
         let mut sink = PartSink { ingest, part: part.clone(), cancel, fault: None };
-        let fetched = runtime.block_on(self.client.fetch(
-            &self.repository,
-            descriptor,
-            &mut sink,
-            &self.watcher,
-        ));
+        let fetched =
+            runtime.block_on(self.client.fetch(repository, descriptor, &mut sink, &self.watcher));
         match (fetched, sink.fault) {
             (Ok(()), _) => {}
             // What the store says is nearer to the cause than that the sink failed.
@@ -75,7 +76,7 @@ impl Fetch {
             (Err(error), None) => return Err(error.into()),
         }
         sink.ingest.commit()?;
-        self.content.add_source(&descriptor.digest, &self.repository)?;
+        self.content.add_source(&descriptor.digest, repository)?;
         Ok(())
     }
 }

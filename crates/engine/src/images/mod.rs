@@ -7,17 +7,21 @@
 
 mod error;
 mod fetch;
+mod hello;
 mod options;
 mod part;
 mod pipe;
 mod progress;
 mod pull;
 mod push;
+mod ready;
 mod unpack;
 
 pub use error::{BlobFault, LayerFault, PullError, PushError};
+pub use hello::{HELLO, HelloError};
 pub use options::{ImageEngine, ImageEngineOptions};
 pub use part::Interruption;
 pub use progress::{Progress, Step, Watcher};
 pub use pull::{PullRequest, Pulled};
 pub use push::PushRequest;
+pub use ready::Ready;

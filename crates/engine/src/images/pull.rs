@@ -49,7 +49,7 @@ pub struct Pulled {
 
 /// One layer on its way.
 #[derive(Clone)]
-struct Layer {
+pub(super) struct Layer {
     descriptor: Descriptor,
     diff_id: Digest,
     chain: ChainId,
@@ -59,9 +59,9 @@ struct Layer {
 
 /// What all layers of a pull have in common.
 #[derive(Clone)]
-struct Work {
-    engine: ImageEngine,
-    fetch: Fetch,
+pub(super) struct Work {
+    pub(super) engine: ImageEngine,
+    pub(super) fetch: Fetch,
 }
 
 /// Whether what is below a layer is there.
@@ -92,7 +92,7 @@ impl ImageEngine {
                 client: self.client.clone(),
                 content: self.store.content().clone(),
                 lease: lease.clone(),
-                repository: request.reference.repository().clone(),
+                repository: Some(request.reference.repository().clone()),
                 watcher: transfers,
                 by: format!("the pull of {}", request.reference),
                 cancel: Arc::default(),
@@ -135,7 +135,7 @@ impl ImageEngine {
         Ok((now == target.digest).then_some(Pulled { target, unchanged: true }))
     }
 
-    async fn begin_lease(&self) -> Result<LeaseId, PullError> {
+    pub(super) async fn begin_lease(&self) -> Result<LeaseId, PullError> {
         let store = self.store.clone();
         blocking(move || {
             let mut random = [0; 8];
@@ -157,19 +157,18 @@ impl Work {
         request: &PullRequest,
         found: &FetchedImage,
     ) -> Result<Pulled, PullError> {
-        let reference = &request.reference;
-        let wrong = |fault| PullError::Image { reference: Box::new(reference.clone()), fault };
+        let name = ImageName::Reference(request.reference.clone());
+        let wrong = |fault| PullError::Image { image: Box::new(name.clone()), fault };
         let layers = found.manifest.unpackable_layers().map_err(wrong)?;
         let layers: Vec<&Descriptor> = layers.into_iter().map(|(layer, _)| layer).collect();
         self.fetch
             .watcher
             .progress(&Progress::Resolved { target: found.target(), layers: &layers });
         self.keep_documents(found).await?;
-        let config = self.config(reference, &found.manifest.config).await?;
+        let config = self.config(&name, &found.manifest.config).await?;
         config.check_layers(layers.len()).map_err(wrong)?;
-        self.layers(reference, plan(&layers, &config, &self.fetch.lease)).await?;
+        self.layers(&name, plan(&layers, &config, &self.fetch.lease)).await?;
         let (store, target) = (self.engine.store.clone(), found.target().clone());
-        let name = ImageName::Reference(reference.clone());
         let (before, target) =
             blocking(move || store.images().put(&name, &target).map(|before| (before, target)))
                 .await??;
@@ -190,13 +189,13 @@ impl Work {
 
     async fn config(
         &self,
-        reference: &Reference,
+        name: &ImageName,
         descriptor: &Descriptor,
     ) -> Result<ImageConfig, PullError> {
         if descriptor.size > CONFIG_BYTES_MAX as u64 {
             let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
             let fault = ImageError::TooLarge { size, max: CONFIG_BYTES_MAX };
-            return Err(PullError::Image { reference: Box::new(reference.clone()), fault });
+            return Err(PullError::Image { image: Box::new(name.clone()), fault });
         }
         let (fetch, descriptor, runtime) =
             (self.fetch.clone(), descriptor.clone(), Handle::current());
@@ -206,11 +205,15 @@ impl Work {
         });
         let bytes = bytes.await??;
         ImageConfig::parse(&bytes)
-            .map_err(|fault| PullError::Image { reference: Box::new(reference.clone()), fault })
+            .map_err(|fault| PullError::Image { image: Box::new(name.clone()), fault })
     }
 
     /// All layers side by side; the first failure ends the others, and is told.
-    async fn layers(&self, reference: &Reference, layers: Vec<Layer>) -> Result<(), PullError> {
+    pub(super) async fn layers(
+        &self,
+        name: &ImageName,
+        layers: Vec<Layer>,
+    ) -> Result<(), PullError> {
         let mut tasks = JoinSet::new();
         let (_bottom, mut below) = watch::channel(Below::Committed);
         for layer in layers {
@@ -238,8 +241,8 @@ impl Work {
         match first {
             None => Ok(()),
             Some((layer, fault)) => {
-                let (reference, layer) = (Box::new(reference.clone()), Box::new(layer));
-                Err(PullError::Layer { reference, layer, fault })
+                let (image, layer) = (Box::new(name.clone()), Box::new(layer));
+                Err(PullError::Layer { image, layer, fault })
             }
         }
     }
@@ -363,7 +366,7 @@ impl Work {
 }
 
 /// Each layer with the names that it will have.
-fn plan(layers: &[&Descriptor], config: &ImageConfig, lease: &LeaseId) -> Vec<Layer> {
+pub(super) fn plan(layers: &[&Descriptor], config: &ImageConfig, lease: &LeaseId) -> Vec<Layer> {
     let diff_ids = &config.rootfs.diff_ids;
     let chain = chain_ids(diff_ids);
     let parents = std::iter::once(None).chain(chain.iter().copied().map(Some));
@@ -383,7 +386,7 @@ async fn wait_for(mut below: watch::Receiver<Below>) -> Result<(), LayerFault> {
     committed.map(drop).map_err(|_| LayerFault::Below)
 }
 
-struct CancelOnDrop(Arc<AtomicBool>);
+pub(super) struct CancelOnDrop(pub(super) Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
