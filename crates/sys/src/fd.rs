@@ -72,6 +72,17 @@ pub fn keep_at_exec(number: RawFd) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) }).map(drop)
 }
 
+/// Makes `number` name what `fd` does, inheritable, in a child that owns nothing at that number. May run
+/// between clone and exec, by a child with a descriptor table of its own.
+pub fn place_at(fd: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    if fd.as_raw_fd() == number {
+        return keep_at_exec(number);
+    }
+    // SAFETY: whoever owns `number` in the parent keeps it there: the child has a table of its own, and drops
+    // no owner, ending by exec or exit.
+    check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, 0) }).map(drop)
+}
+
 /// The text `/proc/self/fd/N`, made without allocation.
 #[derive(Clone, Copy)]
 pub struct FdPath {

@@ -24,7 +24,9 @@ mod signal;
 
 pub use bpf::{BpfInstruction, DeviceProgram};
 pub use btrfs::{btrfs_create, btrfs_destroy, btrfs_limit, btrfs_set_readonly, btrfs_snapshot};
-pub use fd::{FdPath, close_on_exec_from, close_others, fd_path, is_inheritable, keep_at_exec};
+pub use fd::{
+    FdPath, close_on_exec_from, close_others, fd_path, is_inheritable, keep_at_exec, place_at,
+};
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use link::{Link, LinkAddress, Links};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};

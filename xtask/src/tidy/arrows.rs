@@ -14,11 +14,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spec", &[]),
     ("archive", &["spec", "sys"]),
     ("distribution", &["spec"]),
-    ("engine", &["archive", "distribution", "runtime", "spec", "store", "sys"]),
+    ("engine", &["archive", "distribution", "monitor", "runtime", "spec", "store", "sys"]),
+    ("monitor", &["runtime", "spec", "sys"]),
     ("runtime", &["spec", "sys"]),
     ("store", &["archive", "spec", "sys"]),
     // It only wires the others together.
-    ("dhow", &["archive", "distribution", "engine", "runtime", "spec", "store", "sys"]),
+    ("dhow", &["archive", "distribution", "engine", "monitor", "runtime", "spec", "store", "sys"]),
 ];
 
 /// Packages beside `crates/`; they judge the programs from outside and know none of our crates.
