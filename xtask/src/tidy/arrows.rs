@@ -17,9 +17,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["archive", "distribution", "monitor", "runtime", "spec", "store", "sys"]),
     ("monitor", &["runtime", "spec", "sys"]),
     ("runtime", &["spec", "sys"]),
+    ("server", &["engine", "spec", "wire"]),
     ("store", &["archive", "spec", "sys"]),
+    ("wire", &["spec"]),
     // It only wires the others together.
-    ("dhow", &["archive", "distribution", "engine", "monitor", "runtime", "spec", "store", "sys"]),
+    (
+        "dhow",
+        &[
+            "archive",
+            "distribution",
+            "engine",
+            "monitor",
+            "runtime",
+            "server",
+            "spec",
+            "store",
+            "sys",
+            "wire",
+        ],
+    ),
 ];
 
 /// Packages beside `crates/`; they judge the programs from outside and know none of our crates.
