@@ -1,0 +1,302 @@
+//! Every failure of networks, and its words.
+//!
+//! Invariant: what users and scripts know from Docker is worded as there; all else is one line with its
+//! object. Absent on purpose: HTTP statuses, which follow from [`NetworkClass`] elsewhere.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use dhow_sys::NetlinkError;
+
+use crate::address::Subnet;
+use crate::sandbox::{Protocol, SandboxId};
+
+/// Why something with a network failed.
+#[derive(Debug)]
+pub enum NetworkError {
+    /// A sandbox's name is no file name.
+    InvalidId {
+        /// What was given.
+        text: String,
+    },
+    /// No protocol with ports is called so.
+    InvalidProtocol {
+        /// What was given.
+        text: String,
+    },
+    /// A published range ends before it begins, or has no port.
+    InvalidPorts {
+        /// Its first port.
+        first: u16,
+        /// Its last port.
+        last: u16,
+    },
+    /// There is no network of this name.
+    UnknownNetwork {
+        /// The name.
+        name: String,
+    },
+    /// There is no sandbox of this name, or it is no longer whole.
+    UnknownSandbox {
+        /// The name.
+        id: SandboxId,
+    },
+    /// There is a sandbox of this name.
+    SandboxExists {
+        /// The name.
+        id: SandboxId,
+    },
+    /// Ports are published over IPv4.
+    Unpublishable {
+        /// The host's address that was asked for.
+        address: IpAddr,
+    },
+    /// Programming ports failed.
+    Publish {
+        /// What the endpoint is called.
+        name: String,
+        /// Whose it is.
+        id: SandboxId,
+        /// Why.
+        fault: PortFault,
+    },
+    /// Another endpoint has the address.
+    AddressTaken {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// The address is none of the network's, or one that no endpoint can have.
+    AddressOutside {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// All addresses are taken.
+    NoAddress {
+        /// The network's name.
+        network: String,
+    },
+    /// Every subnet that may be taken is somebody's.
+    NoSubnet,
+    /// A configured subnet cannot hold a gateway and an endpoint.
+    SubnetTooSmall {
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// A device has the name of our bridge and is none.
+    NoBridge {
+        /// The name.
+        interface: String,
+    },
+    /// The kernel refused a request.
+    Netlink {
+        /// What was being done, with its object.
+        doing: String,
+        /// What the kernel said.
+        source: NetlinkError,
+    },
+    /// A file or mount could not be made, read or removed.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Why a port could not be published.
+#[derive(Debug)]
+pub enum PortFault {
+    /// Another sandbox has it.
+    Allocated {
+        /// The host's address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+    },
+    /// A program of the host has it, or the address is none of the host's.
+    Bind {
+        /// The host's address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+        /// Where it was to lead.
+        target: Ipv4Addr,
+        /// To which port.
+        target_port: u16,
+        /// Of which protocol.
+        protocol: Protocol,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// All ports that may be taken are.
+    NoneFree,
+}
+
+/// What a failure means for whoever decides what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkClass {
+    /// It is not there.
+    NotFound,
+    /// It can never work.
+    Invalid,
+    /// Something else has it.
+    Conflict,
+    /// It was understood, and is not to be had.
+    Unsupported,
+    /// Our own side, or the host's. Docker counts ports in use among these.
+    Internal,
+}
+
+impl NetworkError {
+    /// What it means.
+    pub fn class(&self) -> NetworkClass {
+        match self {
+            Self::InvalidId { .. }
+            | Self::InvalidProtocol { .. }
+            | Self::InvalidPorts { .. }
+            | Self::AddressOutside { .. }
+            | Self::SubnetTooSmall { .. } => NetworkClass::Invalid,
+            Self::UnknownNetwork { .. } | Self::UnknownSandbox { .. } => NetworkClass::NotFound,
+            Self::SandboxExists { .. } | Self::AddressTaken { .. } => NetworkClass::Conflict,
+            Self::Unpublishable { .. } => NetworkClass::Unsupported,
+            Self::Publish { .. }
+            | Self::NoAddress { .. }
+            | Self::NoSubnet
+            | Self::NoBridge { .. }
+            | Self::Netlink { .. }
+            | Self::Io { .. } => NetworkClass::Internal,
+        }
+    }
+
+    pub(crate) fn netlink<E: Into<NetlinkError>>(
+        doing: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |source| Self::Netlink { doing, source: source.into() }
+    }
+
+    pub(crate) fn io<E: Into<io::Error>>(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source: source.into() }
+    }
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidId { text } => write!(f, "invalid sandbox id: {text:?}"),
+            Self::InvalidProtocol { text } => write!(f, "invalid proto: {text}"),
+            Self::InvalidPorts { first, last } => {
+                write!(f, "invalid range of host ports: {first}-{last}")
+            }
+            Self::UnknownNetwork { name } => write!(f, "network {name} not found"),
+            Self::UnknownSandbox { id } => write!(f, "no such sandbox: {id}"),
+            Self::SandboxExists { id } => write!(f, "sandbox {id} exists already"),
+            Self::Unpublishable { address } => {
+                write!(f, "publishing ports at {address} is not supported: no IPv6 yet")
+            }
+            Self::Publish { name, id, fault } => write!(
+                f,
+                "driver failed programming external connectivity on endpoint {name} ({id}): {fault}"
+            ),
+            Self::AddressTaken { .. } => f.write_str("Address already in use"),
+            Self::AddressOutside { address } => {
+                write!(f, "no configured subnet or ip range contain the IP address {address}")
+            }
+            Self::NoAddress { network } => {
+                write!(f, "no available IPv4 addresses on this network's address pools: {network}")
+            }
+            Self::NoSubnet => f.write_str(
+                "could not find an available, non-overlapping IPv4 address pool among the defaults \
+                 to assign to the network",
+            ),
+            Self::SubnetTooSmall { subnet } => {
+                write!(f, "subnet {subnet} has no room for a gateway and a container")
+            }
+            Self::NoBridge { interface } => {
+                write!(f, "the device {interface} is somebody else's, and no bridge")
+            }
+            Self::Netlink { doing, source } => write!(f, "{doing}: {source}"),
+            Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for PortFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allocated { address, port } => {
+                write!(f, "Bind for {address}:{port} failed: port is already allocated")
+            }
+            Self::Bind { address, port, target, target_port, protocol, source } => {
+                let from = format_args!("{address}:{port}:{target}:{target_port}/{protocol}");
+                write!(f, "failed to bind host port for {from}: ")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => f.write_str("address already in use"),
+                    io::ErrorKind::AddrNotAvailable => {
+                        f.write_str("cannot assign requested address")
+                    }
+                    _ => write!(f, "{source}"),
+                }
+            }
+            Self::NoneFree => f.write_str("all ports are allocated"),
+        }
+    }
+}
+
+impl std::error::Error for NetworkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Netlink { source, .. } => Some(source),
+            Self::Io { source, .. } => Some(source),
+            Self::Publish { fault, .. } => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl std::error::Error for PortFault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } => Some(source),
+            Self::Allocated { .. } | Self::NoneFree => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(fault: PortFault) -> String {
+        let id = "abc".parse().unwrap();
+        NetworkError::Publish { name: "web".to_owned(), id, fault }.to_string()
+    }
+
+    #[test]
+    fn ports_fail_in_docker_s_words() {
+        let address = IpAddr::from([0, 0, 0, 0]);
+        let words = "driver failed programming external connectivity on endpoint web (abc): ";
+        assert_eq!(
+            port(PortFault::Allocated { address, port: 80 }),
+            format!("{words}Bind for 0.0.0.0:80 failed: port is already allocated")
+        );
+        let fault = PortFault::Bind {
+            address,
+            port: 80,
+            target: [172, 17, 0, 2].into(),
+            target_port: 8080,
+            protocol: Protocol::Tcp,
+            source: io::ErrorKind::AddrInUse.into(),
+        };
+        let words = format!("{words}failed to bind host port for 0.0.0.0:80:172.17.0.2:8080/tcp: ");
+        assert_eq!(port(fault), format!("{words}address already in use"));
+    }
+}

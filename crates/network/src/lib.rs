@@ -1,0 +1,27 @@
+//! Networks, address pools, sandboxes, endpoints and published ports, by netlink and nftables.
+//!
+//! A sandbox is a network namespace under a name, held by a mount below the run directory, so that it
+//! outlives the engine, the monitor and every process in it.
+//! Invariant: what a record below the run directory names is whole; whatever else of ours a killed
+//! engine left is removed when the next one opens, and nothing of anybody else is ever touched.
+//! Absent on purpose: containers, images, host names; programs (`ip`, `nft`, `iptables`), none is started.
+
+mod address;
+mod error;
+mod host;
+mod instance;
+mod namespace;
+mod pins;
+mod records;
+mod sandbox;
+mod steps;
+
+pub use address::{AddressFault, Mac, Subnet};
+pub use error::{NetworkClass, NetworkError, PortFault};
+pub use host::{Host, HostOptions};
+pub use instance::Instance;
+pub use sandbox::{
+    BoundPort, DEFAULT_NETWORK, Endpoint, EndpointRequest, NetworkDetails, PortMapping, Protocol,
+    Sandbox, SandboxId, SandboxRequest,
+};
+pub use steps::Steps;
