@@ -26,8 +26,8 @@ mod words;
 
 pub use container::{
     CgroupManager, CheckpointOptions, Container, ContainerId, CreateOptions, CriuOptions,
-    ExecFlags, ExecOptions, ExecProcess, RestoreOptions, StateRoot, create, delete_damaged,
-    restore, run,
+    ExecFlags, ExecOptions, ExecProcess, IoCount, RestoreOptions, StateRoot, Usage, create,
+    delete_damaged, restore, run,
 };
 pub use criu::CgroupMode;
 pub use error::{Error, StepError, StepKind};

@@ -45,7 +45,7 @@ use node::Node;
 pub(crate) use oom::{OomEvent, OomWatch};
 pub(crate) use path::{CgroupPath, Manager};
 pub(crate) use record::CgroupRecord;
-pub(crate) use stats::Stats;
+pub(crate) use stats::{IoEntry, Stats};
 use systemd::{Pending, Unit};
 
 /// A container's cgroup: one directory in each hierarchy that it is in.

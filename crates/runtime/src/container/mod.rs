@@ -21,6 +21,7 @@ mod restore;
 mod start;
 mod state;
 mod time;
+mod usage;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -43,6 +44,7 @@ pub(crate) use mountinfo::unescape;
 pub use restore::{RestoreOptions, restore};
 pub use state::StateRoot;
 pub(crate) use time::now as timestamp;
+pub use usage::{IoCount, Usage};
 
 const KILL: i32 = Signal::KILL.as_raw();
 

@@ -1,0 +1,209 @@
+//! A container being made: intent, effect, record.
+//!
+//! Invariant: its name and id are on record before anything of it is made; until all of it is, nobody but
+//! recovery sees it.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+use dhow_spec::Platform;
+use dhow_store::{
+    ChainId, ContainerChange, ContainerRecordError, ContainerRow, PrepareOptions, StoreImageError,
+};
+use tokio::task::spawn_blocking;
+
+use super::document::{Document, Places, snapshot_key};
+use super::names::Name;
+use super::new_id;
+use super::request::CreateRequest;
+use super::state::{Standing, State};
+use super::task::{Task, event_of};
+use super::views::Created;
+use crate::engine::Shared;
+use crate::error::Error;
+use crate::events::Happened;
+use crate::images::Ready;
+
+/// Names that we find are tried so often before we give up.
+const ATTEMPTS: u32 = 16;
+
+/// Makes a container, and gives it to a task of its own.
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    name: Option<&str>,
+    mut request: CreateRequest,
+) -> Result<Created, Error> {
+    let name = name.filter(|name| !name.is_empty()).map(Name::parse).transpose()?;
+    request.check()?;
+    let (image, ready) = find_image(shared, &request).await?;
+    let made = async {
+        request.merge(ready.selected.config.config.as_ref())?;
+        let warnings = shared.check(&request, &ready.selected.config)?;
+        let driver = shared.snapshots.driver().name();
+        let document =
+            Document::new(request, image, ready.selected.config.clone(), driver);
+        let parent = ready.selected.chain.last().copied();
+        let (shared, id) = (shared.clone(), new_id()?);
+        spawn_blocking(move || make(&shared, &id, name, document, parent))
+            .await?
+            .map(|made| (made, warnings))
+    };
+    let made = made.await;
+    let done = shared.images.done_with(&ready.lease).await;
+    let ((row, document, standing, happened, numbers), warnings) = made?;
+    done.map_err(|error| Error::Monitor { message: error.to_string() })?;
+    let (id, name) = (row.id.clone(), row.name.clone());
+    let entry = Task::spawn(shared, row, document, standing, false);
+    shared.table.insert(entry, &name);
+    shared.hub.tell(happened, numbers);
+    Ok(Created { id, warnings })
+}
+
+/// The image that is asked for, unpacked.
+async fn find_image(
+    shared: &Arc<Shared>,
+    request: &CreateRequest,
+) -> Result<(dhow_spec::Digest, Ready), Error> {
+    let text = request.config.image.clone();
+    let platform = request.platform.as_ref().map(|platform| platform.0.clone());
+    let platform = platform.unwrap_or_else(Platform::of_build);
+    let store = shared.store.clone();
+    let found = spawn_blocking(move || store.images().find(&text)).await?;
+    let missing = || Error::NoSuchImage { reference: familiar(&request.config.image) };
+    let image = match found {
+        Ok(image) => image,
+        Err(StoreImageError::NotFound { .. }) => return Err(missing()),
+        Err(error) => return Err(error.into()),
+    };
+    let ready = shared.images.ready(&image, &platform, Arc::new(())).await;
+    match ready {
+        Ok(ready) => Ok((image.target.digest, ready)),
+        Err(error) => Err(Error::Unready { image: request.config.image.clone(), error }),
+    }
+}
+
+/// With its tag, as Docker says it.
+fn familiar(text: &str) -> String {
+    match dhow_spec::Reference::parse(text) {
+        Ok(reference) => reference.familiar(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+type Made = (ContainerRow, Document, Standing, Happened, Vec<u64>);
+
+fn make(
+    shared: &Arc<Shared>,
+    id: &str,
+    name: Option<Name>,
+    document: Document,
+    parent: Option<ChainId>,
+) -> Result<Made, Error> {
+    let mut row = insert(shared, id, name, &document)?;
+    let made = make_files(shared, id, &document, parent);
+    let document = match made {
+        Ok(document) => document,
+        Err(error) => {
+            undo(shared, id)?;
+            return Err(error);
+        }
+    };
+    let standing = Standing { state: State::Created { failure: None }, ..Standing::making() };
+    row.state = serde_json::to_string(&standing).expect("a state prints");
+    row.document = document.to_json();
+    let now = crate::clock::now_ns();
+    let happened = Happened::one(event_of(id, &row.name, &document, now, "create", &[]));
+    let change = ContainerChange {
+        state: Some(row.state.clone()),
+        document: Some(row.document.clone()),
+        ..ContainerChange::default()
+    };
+    let numbers = shared.store.db().change_container(id, change, happened.rows());
+    match numbers {
+        Ok(numbers) => Ok((row, document, standing, happened, numbers)),
+        Err(error) => {
+            undo(shared, id)?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes name and id.
+fn insert(
+    shared: &Shared,
+    id: &str,
+    name: Option<Name>,
+    document: &Document,
+) -> Result<ContainerRow, Error> {
+    let given = name.is_some();
+    let mut name = name.map_or_else(|| Name::find(0), Ok)?;
+    for attempt in 1.. {
+        let row = ContainerRow {
+            id: id.to_owned(),
+            name: name.as_str().to_owned(),
+            created_ms: shared.store.now_ms(),
+            document: document.to_json(),
+            state: serde_json::to_string(&Standing::making()).expect("a state prints"),
+            journal: 0,
+        };
+        match shared.store.db().insert_container(row.clone()) {
+            Ok(()) => return Ok(row),
+            Err(ContainerRecordError::NameTaken { .. }) if !given && attempt < ATTEMPTS => {
+                name = Name::find(attempt)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
+fn make_files(
+    shared: &Arc<Shared>,
+    id: &str,
+    document: &Document,
+    parent: Option<ChainId>,
+) -> Result<Document, Error> {
+    let options = PrepareOptions { size_bytes_max: size_limit(document)? };
+    shared.snapshots.prepare(&snapshot_key(id), parent.as_ref(), None, &options)?;
+    let places = Places::of(&shared.data_root, &shared.exec_root, id);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o710)
+        .create(&places.data)
+        .map_err(|error| Error::io("make", &places.data, error))?;
+    shared.make_mounts(id, document)
+}
+
+/// `--storage-opt size=10G`; everything else that storage drivers know elsewhere is refused.
+fn size_limit(document: &Document) -> Result<Option<u64>, Error> {
+    let mut limit = None;
+    for (name, value) in &document.request.host.storage_options {
+        if name != "size" {
+            return Err(Error::Invalid { message: format!("Unknown option {name}") });
+        }
+        let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 10,
+            "m" | "mb" | "mib" => 20,
+            "g" | "gb" | "gib" => 30,
+            "t" | "tb" | "tib" => 40,
+            _ => return Err(Error::Invalid { message: format!("invalid size: '{value}'") }),
+        };
+        let number: u64 = digits
+            .parse()
+            .map_err(|_| Error::Invalid { message: format!("invalid size: '{value}'") })?;
+        limit = Some(number.saturating_mul(1 << shift));
+    }
+    Ok(limit)
+}
+
+/// Removes what there is of a container that nobody was told of.
+pub(super) fn undo(shared: &Shared, id: &str) -> Result<(), Error> {
+    let places = Places::of(&shared.data_root, &shared.exec_root, id);
+    shared.snapshots.remove(&snapshot_key(id))?;
+    super::task::remove_tree(&places.run)?;
+    super::task::remove_tree(&places.data)?;
+    shared.store.db().remove_container(id, Vec::new())?;
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! All containers, by id and by name.
+//!
+//! Invariant: what is looked at here is a snapshot that the container's task published; nothing in this file
+//! waits for a task, but for [`Entry::call`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::asks::ExecDetails;
+use super::document::Document;
+use super::state::Standing;
+use super::task::Task;
+use crate::error::Error;
+
+/// What a container is, at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) id: Arc<str>,
+    pub(crate) name: String,
+    pub(crate) created_ms: i64,
+    pub(crate) document: Arc<Document>,
+    pub(crate) standing: Standing,
+    pub(crate) execs: Arc<BTreeMap<String, ExecDetails>>,
+    /// How often it has ended since this engine began, so that nobody misses an end.
+    pub(crate) exits: u64,
+    /// How it last ended.
+    pub(crate) exit_code: i32,
+    /// It has been removed.
+    pub(crate) gone: bool,
+}
+
+type Work = Box<dyn for<'a> FnOnce(&'a mut Task) -> Doing<'a> + Send>;
+type Doing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Something to be done by a container's task, which alone may touch the container's state.
+pub(crate) struct Ask(Work);
+
+/// A container as everybody but its task sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: Arc<str>,
+    view: watch::Receiver<Arc<View>>,
+    mailbox: mpsc::Sender<Ask>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_id: BTreeMap<Arc<str>, Entry>,
+    by_name: HashMap<String, Arc<str>>,
+}
+
+impl Ask {
+    pub(crate) fn carry_out(self, task: &mut Task) -> Doing<'_> {
+        (self.0)(task)
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(
+        id: Arc<str>,
+        view: watch::Receiver<Arc<View>>,
+        mailbox: mpsc::Sender<Ask>,
+    ) -> Self {
+        Self { id, view, mailbox }
+    }
+
+    /// What it is now.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// What it is now and becomes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Has the task do something, after all that it was asked before.
+    pub(crate) async fn call<T, W>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'a> FnOnce(
+                &'a mut Task,
+            )
+                -> Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>
+            + Send
+            + 'static,
+    {
+        let (tell, hear) = oneshot::channel();
+        let ask = Ask(Box::new(move |task: &mut Task| {
+            Box::pin(async move {
+                // Whoever asked may have gone; what was begun is brought to its end.
+                let _ = tell.send(work(task).await);
+            })
+        }));
+        let gone = || Error::NoSuchContainer { query: self.id.to_string() };
+        self.mailbox.send(ask).await.map_err(|_| gone())?;
+        hear.await.map_err(|_| gone())?
+    }
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, entry: Entry, name: &str) {
+        let mut inner = self.lock();
+        inner.by_name.insert(name.to_owned(), entry.id.clone());
+        inner.by_id.insert(entry.id.clone(), entry);
+    }
+
+    pub(crate) fn rename(&self, id: &Arc<str>, from: &str, to: &str) {
+        let mut inner = self.lock();
+        inner.by_name.remove(from);
+        inner.by_name.insert(to.to_owned(), id.clone());
+    }
+
+    pub(crate) fn remove(&self, id: &str, name: &str) {
+        let mut inner = self.lock();
+        inner.by_id.remove(id);
+        if inner.by_name.get(name).is_some_and(|found| **found == *id) {
+            inner.by_name.remove(name);
+        }
+    }
+
+    /// All, by their ids.
+    pub(crate) fn all(&self) -> Vec<Entry> {
+        self.lock().by_id.values().cloned().collect()
+    }
+
+    /// By id, name, or the beginning of an id, in this order, as Docker looks.
+    pub(crate) fn find(&self, query: &str) -> Result<Entry, Error> {
+        let not_found = || Error::NoSuchContainer { query: query.to_owned() };
+        let inner = self.lock();
+        if let Some(entry) = inner.by_id.get(query) {
+            return Ok(entry.clone());
+        }
+        let name = query.strip_prefix('/').unwrap_or(query);
+        if let Some(id) = inner.by_name.get(name) {
+            return inner.by_id.get(id).cloned().ok_or_else(not_found);
+        }
+        if query.is_empty() || !query.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(not_found());
+        }
+        let from = std::ops::Bound::Included(query);
+        let range = inner.by_id.range::<str, _>((from, std::ops::Bound::Unbounded));
+        let mut fitting = range.take_while(|(id, _)| id.starts_with(query));
+        match (fitting.next(), fitting.next()) {
+            (Some((_, entry)), None) => Ok(entry.clone()),
+            (Some(_), Some(_)) => Err(Error::AmbiguousId { query: query.to_owned() }),
+            (None, _) => Err(not_found()),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! More processes in containers that run.
+//!
+//! Invariant: an exec that can be asked for belongs to a container that is there.
+//! Absent on purpose: execs over an engine's restart: those that run go on, and nobody can ask for them by their
+//! id any more, as in Docker.
+
+use std::sync::PoisonError;
+
+use super::Engine;
+use crate::containers::asks::{
+    AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart,
+};
+use crate::containers::new_id;
+use crate::containers::state::State;
+use crate::containers::table::Entry;
+use crate::error::{Error, PausedFor};
+
+impl Engine {
+    /// Prepares one more process; gives its id.
+    pub async fn exec_create(&self, query: &str, request: ExecRequest) -> Result<String, Error> {
+        let entry = self.find(query)?;
+        check_runs(&entry)?;
+        if request.command.is_empty() {
+            return Err(Error::Invalid { message: "No exec command specified".to_owned() });
+        }
+        let id = new_id()?;
+        let exec = ExecDetails {
+            id: id.clone(),
+            container: entry.id.to_string(),
+            request,
+            running: false,
+            pid: 0,
+            exit_code: None,
+        };
+        self.execs().insert(id.clone(), entry.id.clone());
+        let created = entry.call(|task| Box::pin(task.exec_create(exec))).await;
+        if created.is_err() {
+            self.execs().remove(&id);
+        }
+        created.map(|()| id)
+    }
+
+    /// Says what starting an exec would connect to, or why it cannot be: asked before the connection is taken
+    /// over.
+    pub fn exec_target(&self, id: &str) -> Result<AttachTarget, Error> {
+        let (entry, exec) = self.find_exec(id)?;
+        check_runs(&entry)?;
+        if exec.running || exec.exit_code.is_some() {
+            return Err(Error::ExecRunning { id: exec.id });
+        }
+        Ok(AttachTarget { id: exec.id, terminal: exec.request.terminal })
+    }
+
+    /// Starts an exec, with a client or detached. It runs when this returns.
+    pub async fn exec_start(
+        &self,
+        id: &str,
+        start: ExecStart,
+        client: Option<ClientStream>,
+    ) -> Result<(), Error> {
+        let (entry, exec) = self.find_exec(id)?;
+        check_runs(&entry)?;
+        entry
+            .call(move |task| {
+                Box::pin(async move { task.exec_start(&exec.id, start, client).await })
+            })
+            .await
+    }
+
+    /// What is known of an exec.
+    pub fn exec_inspect(&self, id: &str) -> Result<ExecDetails, Error> {
+        Ok(self.find_exec(id)?.1)
+    }
+
+    /// Changes the size of an exec's terminal.
+    pub async fn exec_resize(&self, id: &str, rows: u16, cols: u16) -> Result<(), Error> {
+        let (entry, exec) = self.find_exec(id)?;
+        entry
+            .call(move |task| {
+                Box::pin(async move { task.exec_resize(&exec.id, rows, cols).await })
+            })
+            .await
+    }
+
+    fn execs(
+        &self,
+    ) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, std::sync::Arc<str>>> {
+        self.shared.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By its id, or the beginning of one.
+    fn find_exec(&self, id: &str) -> Result<(Entry, ExecDetails), Error> {
+        let not_found = || Error::NoSuchExec { id: id.to_owned() };
+        let found = {
+            let execs = self.execs();
+            let exact = execs.get_key_value(id);
+            let mut fitting = execs.iter().filter(|(known, _)| known.starts_with(id));
+            let found = match exact {
+                Some(found) => Some(found),
+                None if id.is_empty() => None,
+                None => fitting.next().filter(|_| fitting.next().is_none()),
+            };
+            found.map(|(exec, container)| (exec.clone(), container.clone()))
+        };
+        let (exec, container) = found.ok_or_else(not_found)?;
+        let entry = self.find(&container).map_err(|_| not_found())?;
+        let exec = entry.view().execs.get(&exec).cloned().ok_or_else(not_found)?;
+        Ok((entry, exec))
+    }
+}
+
+/// It must run, and not be frozen.
+fn check_runs(entry: &Entry) -> Result<(), Error> {
+    let id = entry.id.to_string();
+    match entry.view().standing.state {
+        State::Running(_) => Ok(()),
+        State::Paused(_) => Err(Error::Paused { said: PausedFor::Exec, id }),
+        State::Restarting(_) => Err(Error::Restarting { id }),
+        _ => Err(Error::NotRunning { doing: "", id }),
+    }
+}

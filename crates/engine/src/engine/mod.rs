@@ -1,0 +1,102 @@
+//! The engine: what server and tests talk to.
+//!
+//! One file per family of calls: `open` (from two directories to an engine), `calls` (containers), `exec`,
+//! `streams` (logs, attach, events), `facts` (what it is and runs on), `network`, `volumes`.
+//!
+//! Invariant: a listing waits for no container; what an engine acknowledges survives it.
+//! Absent on purpose: HTTP, Docker's JSON, and state of containers: that is each container's task's.
+
+mod calls;
+mod exec;
+mod facts;
+mod network;
+mod open;
+mod streams;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dhow_network::Host;
+use dhow_store::{Snapshots, Store};
+
+use crate::containers::asks::ExecDetails;
+use crate::containers::table::Table;
+use crate::events::Hub;
+use crate::images::ImageEngine;
+
+pub use calls::Wait;
+pub use facts::{EngineFacts, ImageCount};
+pub use open::{EngineOptions, OpenError};
+pub use streams::{LogLine, LogStream};
+
+/// What runs containers where nobody chose: ourselves.
+pub(crate) const RUNTIME: &str = "dhow";
+
+/// An engine; cloned freely.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What all tasks have in common.
+pub(crate) struct Shared {
+    pub(crate) data_root: PathBuf,
+    pub(crate) exec_root: PathBuf,
+    /// Our own binary, for monitors.
+    pub(crate) program: PathBuf,
+    pub(crate) store: Arc<Store>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) images: ImageEngine,
+    pub(crate) network: Host,
+    pub(crate) hub: Hub,
+    pub(crate) table: Table,
+    /// Whose an exec is.
+    pub(crate) execs: Mutex<HashMap<String, Arc<str>>>,
+    /// The machine has booted since the last engine.
+    pub(crate) rebooted: bool,
+    pub(crate) labels: Vec<String>,
+    /// Held until the end: a second engine with this exec root is refused.
+    _exec_lock: std::fs::File,
+}
+
+impl Shared {
+    /// Where the runtime keeps its records.
+    pub(crate) fn state_root(&self) -> PathBuf {
+        self.exec_root.join("oci")
+    }
+
+    pub(crate) fn forget_exec(&self, id: &str) {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    pub(crate) fn forget_execs(&self, execs: &BTreeMap<String, ExecDetails>) {
+        let mut known = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in execs.keys() {
+            known.remove(id);
+        }
+    }
+}
+
+impl Engine {
+    /// Its images: pulls, pushes.
+    pub fn images(&self) -> &ImageEngine {
+        &self.shared.images
+    }
+
+    /// Its store: image names, content, disk usage.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// Its snapshots.
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.shared.snapshots
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("data_root", &self.shared.data_root).finish_non_exhaustive()
+    }
+}
