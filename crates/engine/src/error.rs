@@ -10,6 +10,9 @@ use std::path::PathBuf;
 
 use dhow_store::{ContainerRecordError, DbError, SnapshotsError, StoreError, StoreImageError};
 
+use crate::containers::request::RequestError;
+use crate::images::PullError;
+
 /// What can be done about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -172,13 +175,13 @@ pub enum Error {
     /// The runtime's word.
     Runtime(Box<dhow_runtime::Error>),
     /// The store's images.
-    Image(StoreImageError),
+    Image(Box<StoreImageError>),
     /// The store's snapshots.
-    Snapshot(SnapshotsError),
+    Snapshot(Box<SnapshotsError>),
     /// The store itself.
     Store(Box<StoreError>),
     /// The store's database.
-    Db(DbError),
+    Db(Box<DbError>),
     /// A file of the engine's.
     Io {
         /// What was being done.
@@ -187,6 +190,22 @@ pub enum Error {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// What was asked for makes no sense.
+    Request(Box<RequestError>),
+    /// The image is here, and cannot be made ready to run.
+    Unready {
+        /// The image.
+        image: String,
+        /// Why not.
+        error: Box<PullError>,
+    },
+    /// A container's record cannot be read.
+    Record {
+        /// Its id.
+        id: String,
+        /// Why not.
+        reason: String,
     },
     /// The engine is going down.
     Closing,
@@ -260,6 +279,10 @@ impl Error {
             Self::NotModified => ErrorClass::NotModified,
             Self::Dependency { class, .. } | Self::Network { class, .. } => *class,
             Self::Unsupported { .. } => ErrorClass::Unsupported,
+            Self::Request(error) => match **error {
+                RequestError::Unsupported { .. } => ErrorClass::Unsupported,
+                _ => ErrorClass::Invalid,
+            },
             Self::Start(error) => match error.kind {
                 StartFailure::NotFound | StartFailure::NotExecutable => ErrorClass::Invalid,
                 StartFailure::Other => ErrorClass::Internal,
@@ -272,6 +295,8 @@ impl Error {
             | Self::Snapshot(_)
             | Self::Store(_)
             | Self::Db(_)
+            | Self::Unready { .. }
+            | Self::Record { .. }
             | Self::Io { .. } => ErrorClass::Internal,
         }
     }
@@ -351,6 +376,11 @@ impl fmt::Display for Error {
             Self::Store(error) => error.fmt(f),
             Self::Db(error) => error.fmt(f),
             Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+            Self::Request(error) => error.fmt(f),
+            Self::Unready { error, .. } => error.fmt(f),
+            Self::Record { id, reason } => {
+                write!(f, "container {id}: its record cannot be read: {reason}")
+            }
             Self::Closing => f.write_str("the engine is going down"),
         }
     }
@@ -391,26 +421,32 @@ impl From<ContainerRecordError> for Error {
         match error {
             ContainerRecordError::NameTaken { name, by } => Self::NameTaken { name, by },
             ContainerRecordError::NotFound { id } => Self::NoSuchContainer { query: id },
-            ContainerRecordError::Db(error) => Self::Db(error),
+            ContainerRecordError::Db(error) => error.into(),
         }
+    }
+}
+
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Self {
+        Self::Request(Box::new(error))
     }
 }
 
 impl From<StoreImageError> for Error {
     fn from(error: StoreImageError) -> Self {
-        Self::Image(error)
+        Self::Image(Box::new(error))
     }
 }
 
 impl From<SnapshotsError> for Error {
     fn from(error: SnapshotsError) -> Self {
-        Self::Snapshot(error)
+        Self::Snapshot(Box::new(error))
     }
 }
 
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
-        Self::Db(error)
+        Self::Db(Box::new(error))
     }
 }
 

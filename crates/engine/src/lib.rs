@@ -3,10 +3,35 @@
 //! Invariant: a slow operation holds nothing that a listing needs; whatever is interrupted can be done again.
 //! Absent on purpose: HTTP routes, Docker's JSON, command lines.
 
+mod clock;
 mod containers;
+mod engine;
+mod error;
+mod events;
+mod filters;
 mod images;
+mod readiness;
+#[cfg(test)]
+mod testing;
 
+pub use containers::asks::{
+    AttachRequest, AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart, ListRequest,
+    LogsRequest, RemoveRequest, StopRequest, WaitCondition, Waited,
+};
 pub use containers::request;
+pub use containers::state::{
+    EndpointDetails, Health, Probe, PublishedPort, StateDetails, Status, human_duration,
+};
+pub use containers::stats::{Stats, Traffic};
+pub use containers::top::Top;
+pub use containers::views::{
+    ContainerDetails, ContainerSize, ContainerSummary, Created, MountDetails,
+};
+pub use dhow_runtime::{IoCount, Usage};
+pub use engine::{Engine, EngineFacts, EngineOptions, ImageCount, OpenError, Wait};
+pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
+pub use events::{Event, EventKind, EventStream, EventsRequest};
+pub use filters::Filters;
 pub use images::{
     BlobFault, HELLO, HelloError, ImageEngine, ImageEngineOptions, Interruption, LayerFault,
     Progress, PullError, PullRequest, Pulled, PushError, PushRequest, Ready, Step, Watcher,

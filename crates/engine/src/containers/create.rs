@@ -38,10 +38,9 @@ pub(crate) async fn create(
     let (image, ready) = find_image(shared, &request).await?;
     let made = async {
         request.merge(ready.selected.config.config.as_ref())?;
-        let warnings = shared.check(&request, &ready.selected.config)?;
+        let warnings = Vec::new();
         let driver = shared.snapshots.driver().name();
-        let document =
-            Document::new(request, image, ready.selected.config.clone(), driver);
+        let document = Document::new(request, image, ready.selected.config.clone(), driver);
         let parent = ready.selected.chain.last().copied();
         let (shared, id) = (shared.clone(), new_id()?);
         spawn_blocking(move || make(&shared, &id, name, document, parent))
@@ -65,7 +64,7 @@ async fn find_image(
     request: &CreateRequest,
 ) -> Result<(dhow_spec::Digest, Ready), Error> {
     let text = request.config.image.clone();
-    let platform = request.platform.as_ref().map(|platform| platform.0.clone());
+    let platform = request.platform.clone();
     let platform = platform.unwrap_or_else(Platform::of_build);
     let store = shared.store.clone();
     let found = spawn_blocking(move || store.images().find(&text)).await?;
@@ -78,7 +77,10 @@ async fn find_image(
     let ready = shared.images.ready(&image, &platform, Arc::new(())).await;
     match ready {
         Ok(ready) => Ok((image.target.digest, ready)),
-        Err(error) => Err(Error::Unready { image: request.config.image.clone(), error }),
+        Err(error) => {
+            let error = Box::new(error);
+            Err(Error::Unready { image: request.config.image.clone(), error })
+        }
     }
 }
 
@@ -171,7 +173,7 @@ fn make_files(
         .mode(0o710)
         .create(&places.data)
         .map_err(|error| Error::io("make", &places.data, error))?;
-    shared.make_mounts(id, document)
+    Ok(document.clone())
 }
 
 /// `--storage-opt size=10G`; everything else that storage drivers know elsewhere is refused.

@@ -4,7 +4,6 @@
 //! not know are skipped by it; a newer version is refused.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use dhow_spec::Digest;
 use dhow_spec::image::ImageConfig;
@@ -23,11 +22,11 @@ const VERSION: u32 = 1;
 pub(crate) struct Document {
     pub(crate) version: u32,
     /// With the image's defaults filled in.
-    pub(crate) request: Arc<CreateRequest>,
+    pub(crate) request: CreateRequest,
     /// The image's id.
     pub(crate) image: Digest,
     /// Its configuration: the image may be gone while the container stays.
-    pub(crate) image_config: Arc<ImageConfig>,
+    pub(crate) image_config: ImageConfig,
     /// The storage driver of its root.
     pub(crate) driver: String,
     /// What is mounted in it.
@@ -63,9 +62,9 @@ impl Document {
     ) -> Self {
         Self {
             version: VERSION,
-            request: Arc::new(request),
+            request,
             image,
-            image_config: Arc::new(image_config),
+            image_config,
             driver: driver.to_owned(),
             mounts: Vec::new(),
             anonymous_volumes: Vec::new(),

@@ -4,7 +4,7 @@
 //! open request is told, and the records end.
 
 use std::collections::VecDeque;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dhow_monitor::{Connection, ConnectionError, ErrorKind, Record, Reply, Request};
@@ -23,10 +23,26 @@ pub(super) struct Answer {
 
 type Waiting = Arc<Mutex<VecDeque<oneshot::Sender<Answer>>>>;
 
+/// A connection as the async runtime wants one.
+#[derive(Debug)]
+struct Socket(Connection);
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
 /// A connection to a monitor; it ends with the value.
 #[derive(Debug)]
 pub(super) struct Link {
-    connection: Arc<AsyncFd<Connection>>,
+    connection: Arc<AsyncFd<Socket>>,
     waiting: Waiting,
     records: mpsc::UnboundedReceiver<Record>,
     reader: AbortHandle,
@@ -38,7 +54,7 @@ impl Link {
     pub(super) fn new(connection: Connection, id: &str) -> Result<Self, Error> {
         let failed = |error: ConnectionError| failed(id, &error);
         connection.set_nonblocking().map_err(failed)?;
-        let connection = AsyncFd::new(connection)
+        let connection = crate::readiness::watch(Socket(connection))
             .map_err(|error| Error::io("watch the monitor of", id, error))?;
         let connection = Arc::new(connection);
         let waiting = Waiting::default();
@@ -81,7 +97,7 @@ impl Link {
             let sent = {
                 // Sent under the lock, so that the queue is in the order of the socket.
                 let mut waiting = lock(&self.waiting);
-                let sent = self.connection.get_ref().send(request, fds);
+                let sent = self.connection.get_ref().0.send(request, fds);
                 if sent.is_ok() {
                     waiting.push_back(tell);
                 }
@@ -108,13 +124,13 @@ impl Drop for Link {
 
 /// Sorts what comes until the other side goes.
 async fn read(
-    connection: Arc<AsyncFd<Connection>>,
+    connection: Arc<AsyncFd<Socket>>,
     waiting: Waiting,
     records: mpsc::UnboundedSender<Record>,
 ) {
     loop {
         let Ok(mut ready) = connection.readable().await else { break };
-        match connection.get_ref().try_recv() {
+        match connection.get_ref().0.try_recv() {
             Ok(Some((Reply::Record(record), _))) => {
                 if records.send(record).is_err() {
                     break;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use dhow_network::SandboxId;
 use dhow_store::ContainerRow;
 
 use super::create::undo;
@@ -20,6 +21,13 @@ pub(crate) struct Found {
     row: ContainerRow,
     document: Document,
     standing: Standing,
+}
+
+impl Found {
+    /// The sandbox that it may have.
+    pub(crate) fn sandbox(&self) -> Option<SandboxId> {
+        self.row.id.parse().ok()
+    }
 }
 
 /// Reads the records; undoes what was half made, and removes what belongs to nobody. Waits for the disk.

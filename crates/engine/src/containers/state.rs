@@ -3,6 +3,7 @@
 //! Invariant: what a state cannot have cannot be written down: a stopped container has no pid.
 //! Absent on purpose: how one becomes the other; the container's task does that.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub(crate) struct Standing {
     /// Its place in networks, while it has one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) endpoints: Vec<EndpointDetails>,
+    /// Its network namespace, while it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sandbox: Option<PathBuf>,
 }
 
 /// What a container is doing.
@@ -231,7 +235,9 @@ impl State {
             Self::Created { failure: Some(failure) } => failure.code,
             Self::Exited(exit) | Self::Restarting(exit) => exit.code,
             Self::Removing { before } => before.exit_code(),
-            Self::Making | Self::Created { failure: None } | Self::Running(_) | Self::Paused(_) => 0,
+            Self::Making | Self::Created { failure: None } | Self::Running(_) | Self::Paused(_) => {
+                0
+            }
         }
     }
 }
@@ -244,6 +250,7 @@ impl Standing {
             stopped_by_user: false,
             health: None,
             endpoints: Vec::new(),
+            sandbox: None,
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Traffic {
 }
 
 /// A sample of a container that does not run.
-pub(super) fn idle(id: &str, name: &str) -> Stats {
+pub(crate) fn idle(id: &str, name: &str) -> Stats {
     Stats {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -71,7 +71,7 @@ pub(super) fn idle(id: &str, name: &str) -> Stats {
 }
 
 /// A sample of one that runs; `pid` is given where the network is its own.
-pub(super) fn sample(
+pub(crate) fn sample(
     state_root: &Path,
     id: &str,
     name: &str,

@@ -126,7 +126,8 @@ const FULL: &[(&str, &str)] = &[
     ("time", "TIME"),
     ("cmd", "CMD"),
 ];
-const PLAIN: &[(&str, &str)] = &[("pid", "PID"), ("tname", "TTY"), ("time", "TIME"), ("ucmd", "CMD")];
+const PLAIN: &[(&str, &str)] =
+    &[("pid", "PID"), ("tname", "TTY"), ("time", "TIME"), ("ucmd", "CMD")];
 const BSD: &[(&str, &str)] = &[
     ("user", "USER"),
     ("pid", "PID"),
@@ -142,7 +143,7 @@ const BSD: &[(&str, &str)] = &[
 ];
 
 /// Lists these processes with `ps`'s options.
-pub(super) fn list(pids: &[i32], options: &str) -> Result<Top, Error> {
+pub(crate) fn list(pids: &[i32], options: &str) -> Result<Top, Error> {
     let columns = columns(options)?;
     let host = Host::look();
     let mut processes: Vec<Process> = pids.iter().filter_map(|pid| Process::look(*pid)).collect();
@@ -192,10 +193,7 @@ fn columns(options: &str) -> Result<Vec<(&'static Column, String)>, Error> {
 }
 
 /// `pid,user=WHO,cmd`: a title after `=` goes on to the end.
-fn append(
-    chosen: &mut Vec<(&'static Column, String)>,
-    format: &str,
-) -> Result<(), Error> {
+fn append(chosen: &mut Vec<(&'static Column, String)>, format: &str) -> Result<(), Error> {
     let mut rest = format;
     while !rest.is_empty() {
         let end = rest.find([',', '=']).unwrap_or(rest.len());
@@ -238,8 +236,10 @@ impl Process {
         let (head, tail) = stat.rsplit_once(')')?;
         let comm = head.split_once('(')?.1.to_owned();
         let fields: Vec<&str> = tail.split_whitespace().collect();
-        let number = |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
-        let large = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let number =
+            |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        let large =
+            |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let small = |at: usize| i32::try_from(number(at)).unwrap_or(0);
         let ids = |name: &str| -> Vec<u32> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -344,9 +344,8 @@ impl Host {
         if self.now_s - start_s < 24 * 3600 {
             return text[11..16].to_owned();
         }
-        let months = [
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-        ];
+        let months =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let month = text[5..7].parse::<usize>().ok().and_then(|month| months.get(month - 1));
         format!("{}{}", month.unwrap_or(&"-"), &text[8..10])
     }
@@ -444,6 +443,9 @@ mod tests {
     fn ourselves() {
         let me = i32::try_from(std::process::id()).expect("a pid");
         let top = list(&[me, i32::MAX], "-o pid,ppid,comm,etime").expect("a table");
-        assert_eq!((top.processes.len(), top.processes[0][0].as_str()), (1, me.to_string().as_str()));
+        assert_eq!(
+            (top.processes.len(), top.processes[0][0].as_str()),
+            (1, me.to_string().as_str())
+        );
     }
 }

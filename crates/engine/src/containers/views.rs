@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use dhow_spec::Digest;
 
@@ -100,7 +99,7 @@ pub struct ContainerDetails {
     /// When it was made, in nanoseconds since 1970.
     pub created_ns: i64,
     /// How it was asked for, with the image's defaults filled in.
-    pub request: Arc<CreateRequest>,
+    pub request: CreateRequest,
     /// The program.
     pub path: String,
     /// Its arguments.

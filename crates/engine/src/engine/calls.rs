@@ -11,11 +11,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Engine;
-use crate::containers::asks::{
-    ListRequest, RemoveRequest, StopRequest, WaitCondition, Waited,
-};
+use crate::containers::asks::{ListRequest, RemoveRequest, StopRequest, WaitCondition, Waited};
 use crate::containers::names::Name;
-use crate::containers::request::{CreateRequest, NetworkMode, UpdateRequest};
+use crate::containers::request::{CreateRequest, NetworkMode};
 use crate::containers::stats::{self, Stats};
 use crate::containers::table::{Entry, View};
 use crate::containers::top::{self, Top};
@@ -104,13 +102,6 @@ impl Engine {
         }
         let name = Name::parse(name)?;
         entry.call(move |task| Box::pin(async move { task.rename(&name).await })).await
-    }
-
-    /// Changes a container's limits and restart policy; gives warnings.
-    pub async fn update(&self, query: &str, request: UpdateRequest) -> Result<Vec<String>, Error> {
-        let entry = self.find(query)?;
-        request.check()?;
-        entry.call(move |task| Box::pin(task.update(request))).await
     }
 
     /// Changes the size of a container's terminal.
@@ -208,10 +199,9 @@ impl Wait {
             WaitCondition::NextExit => view.gone || view.exits > exits,
             WaitCondition::Removed => view.gone,
         };
-        let seen = match self.view.wait_for(is_so).await {
-            Ok(view) => view.exit_code,
-            Err(_) => self.view.borrow().exit_code,
-        };
-        Waited { code: seen, error: None }
+        // An error means that the task has ended with the container: what it last showed is true.
+        let _ = self.view.wait_for(is_so).await.is_ok();
+        let code = self.view.borrow().exit_code;
+        Waited { code, error: None }
     }
 }

@@ -7,9 +7,7 @@
 use std::sync::PoisonError;
 
 use super::Engine;
-use crate::containers::asks::{
-    AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart,
-};
+use crate::containers::asks::{AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart};
 use crate::containers::new_id;
 use crate::containers::state::State;
 use crate::containers::table::Entry;
@@ -76,9 +74,7 @@ impl Engine {
     pub async fn exec_resize(&self, id: &str, rows: u16, cols: u16) -> Result<(), Error> {
         let (entry, exec) = self.find_exec(id)?;
         entry
-            .call(move |task| {
-                Box::pin(async move { task.exec_resize(&exec.id, rows, cols).await })
-            })
+            .call(move |task| Box::pin(async move { task.exec_resize(&exec.id, rows, cols).await }))
             .await
     }
 

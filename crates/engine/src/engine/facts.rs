@@ -143,7 +143,10 @@ mod tests {
     #[test]
     fn what_the_distribution_calls_itself() {
         let text = "NAME=\"X\"\nPRETTY_NAME=\"X 1 (one)\"\nVERSION_ID=1\n";
-        assert_eq!((field(text, "PRETTY_NAME"), field(text, "VERSION_ID")), ("X 1 (one)".into(), "1".into()));
+        assert_eq!(
+            (field(text, "PRETTY_NAME"), field(text, "VERSION_ID")),
+            ("X 1 (one)".into(), "1".into())
+        );
         assert_eq!(field(text, "VERSION"), "");
         assert_eq!(memory("MemTotal: 4 kB\n"), 4096);
     }

@@ -27,8 +27,8 @@ use crate::images::ImageEngine;
 
 pub use calls::Wait;
 pub use facts::{EngineFacts, ImageCount};
+pub(crate) use network::describe;
 pub use open::{EngineOptions, OpenError};
-pub use streams::{LogLine, LogStream};
 
 /// What runs containers where nobody chose: ourselves.
 pub(crate) const RUNTIME: &str = "dhow";

@@ -153,9 +153,7 @@ fn open_driver(store: &Store, name: Option<&str>) -> Result<Box<dyn Snapshotter>
         Some(other) => Err(OpenError::NoDriver { name: other.to_owned() }),
         None => match Overlay2::open(&place("overlay2")?, false) {
             Ok(driver) => Ok(Box::new(driver)),
-            Err(SnapshotError::Unusable { .. }) => {
-                Ok(Box::new(Vfs::open(&place("vfs")?, false)?))
-            }
+            Err(SnapshotError::Unusable { .. }) => Ok(Box::new(Vfs::open(&place("vfs")?, false)?)),
             Err(error) => Err(error.into()),
         },
     }
@@ -163,9 +161,7 @@ fn open_driver(store: &Store, name: Option<&str>) -> Result<Box<dyn Snapshotter>
 
 /// Locks the exec root and writes our number into it; what a dead engine left there means nothing.
 fn take_exec_root(exec_root: &Path) -> Result<File, OpenError> {
-    let failed = |doing| {
-        move |source| OpenError::Io { doing, path: exec_root.to_owned(), source }
-    };
+    let failed = |doing| move |source| OpenError::Io { doing, path: exec_root.to_owned(), source };
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o711)

@@ -4,8 +4,20 @@ use super::{Event, EventKind, EventsRequest};
 use crate::error::Error;
 
 const KNOWN: &[&str] = &[
-    "container", "daemon", "event", "image", "label", "network", "plugin", "scope", "type", "volume",
-    "node", "service", "secret", "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "plugin",
+    "scope",
+    "type",
+    "volume",
+    "node",
+    "service",
+    "secret",
+    "config",
 ];
 
 impl EventsRequest {
@@ -25,7 +37,8 @@ impl EventsRequest {
                 of_container && (event.id.starts_with(value) || word("name") == trim(value))
             })
             && filters.fits("image", |value| {
-                let image = if event.kind == EventKind::Image { word("name") } else { word("image") };
+                let image =
+                    if event.kind == EventKind::Image { word("name") } else { word("image") };
                 fits_image(&event.id, image, value)
             })
             && filters.fits("volume", |value| fits_kind(event, EventKind::Volume, value))

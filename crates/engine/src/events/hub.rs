@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dhow_store::{Db, DbError, EventRow};
+use dhow_store::{Db, EventRow};
 use tokio::sync::broadcast;
 use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant, sleep_until};
@@ -106,8 +106,7 @@ impl Hub {
     pub(crate) async fn listen(&self, request: EventsRequest) -> Result<EventStream, Error> {
         request.check()?;
         let live = self.tell.subscribe();
-        let mut stream =
-            EventStream { past: VecDeque::new(), told: 0, live, ends: None, request };
+        let mut stream = EventStream { past: VecDeque::new(), told: 0, live, ends: None, request };
         if let Some(until_ns) = stream.request.until_ns {
             let left = until_ns.saturating_sub(crate::clock::now_ns());
             let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
@@ -202,11 +201,8 @@ mod tests {
         assert_eq!(stream.next().await.expect("past").action, "two");
         assert_eq!(stream.next().await.expect("present").action, "three");
         assert_eq!(only_new.next().await.expect("present").action, "three");
-        let past = EventsRequest {
-            since_ns: Some(0),
-            until_ns: Some(now),
-            ..EventsRequest::default()
-        };
+        let past =
+            EventsRequest { since_ns: Some(0), until_ns: Some(now), ..EventsRequest::default() };
         let mut past = hub.listen(past).await.expect("a stream");
         assert_eq!(past.next().await.expect("the first").action, "one");
         assert!(past.next().await.is_none());

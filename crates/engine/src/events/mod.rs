@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::filters::Filters;
 
 pub use hub::EventStream;
-pub(crate) use hub::{Hub, Happened};
+pub(crate) use hub::{Happened, Hub};
 
 /// What something happened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

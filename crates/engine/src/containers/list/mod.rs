@@ -22,8 +22,21 @@ use crate::filters::Filters;
 use pattern::Pattern;
 
 const KNOWN: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
-    "network", "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 /// What the filters say, understood.
@@ -226,9 +239,10 @@ impl<'a> Wanted<'a> {
 }
 
 fn fits_volume(view: &View, value: &str) -> bool {
-    view.document.mounts.iter().any(|mount| {
-        mount.name == value || mount.destination == value || mount.source == value
-    })
+    view.document
+        .mounts
+        .iter()
+        .any(|mount| mount.name == value || mount.destination == value || mount.source == value)
 }
 
 fn split_port(text: &str) -> (Option<u16>, &str) {

@@ -51,7 +51,9 @@ impl Pattern {
     }
 
     fn matches_here(&self, parts: &[Part], text: &[char]) -> bool {
-        let Some((part, rest)) = parts.split_first() else { return !self.to_end || text.is_empty() };
+        let Some((part, rest)) = parts.split_first() else {
+            return !self.to_end || text.is_empty();
+        };
         let fits = |found: char| part.character.is_none_or(|wanted| wanted == found);
         if !part.many {
             return text.first().is_some_and(|first| fits(*first))

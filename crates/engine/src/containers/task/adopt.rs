@@ -12,13 +12,11 @@ use dhow_spec::runtime::Status;
 use tokio::task::spawn_blocking;
 
 use super::Task;
+use super::records::CODE_UNKNOWN;
 use crate::containers::link::Link;
 use crate::containers::request::RestartPolicy;
 use crate::containers::state::State;
 use crate::error::Error;
-
-/// What the kernel's code of a container is that nobody saw end.
-const CODE_UNKNOWN: i32 = 255;
 
 /// Duplicates of a container's pidfd and streams.
 #[derive(Debug)]
@@ -132,12 +130,11 @@ impl Task {
     /// Nobody saw it end: neither its monitor nor we.
     async fn ended_unseen(&mut self) {
         let (root, id) = (self.shared.state_root(), self.id.clone());
-        let removed =
-            spawn_blocking(move || super::end::remove_runtime_state(&root, &id)).await;
+        let removed = spawn_blocking(move || super::end::remove_runtime_state(&root, &id)).await;
         // What could not be removed is removed with the container.
         drop(removed);
         let again = self.policy_wants_it();
-        self.end_unseen(crate::clock::now_ns(), CODE_UNKNOWN).await;
+        self.exited(crate::clock::now_ns(), CODE_UNKNOWN, false, true).await;
         if again && !self.gone {
             self.start_again().await;
         }

@@ -77,8 +77,12 @@ impl Task {
     /// What a container that has ended still holds of the host.
     pub(super) async fn give_back(&mut self) {
         self.standing.endpoints.clear();
+        self.standing.sandbox = None;
         self.spare = None;
-        self.release_network().await;
+        let (shared, id) = (self.shared.clone(), self.id.clone());
+        // What could not be given back is found by the next start, or by the next engine.
+        let released = spawn_blocking(move || shared.release_sandbox(&id)).await;
+        drop(released);
     }
 
     /// What follows an end for good: with `--rm` its removal.
@@ -128,10 +132,6 @@ impl Task {
         let happened = Happened::one(self.now("destroy", &[]));
         let (store, id, rows) = (self.shared.store.clone(), self.id.clone(), happened.rows());
         let numbers = spawn_blocking(move || store.db().remove_container(&id, rows)).await??;
-        if self.remove_volumes {
-            let volumes = self.document.anonymous_volumes.clone();
-            self.shared.remove_volumes(volumes).await;
-        }
         self.shared.table.remove(&self.id, &self.name);
         self.shared.forget_execs(&self.execs);
         self.gone = true;

@@ -9,6 +9,7 @@
 mod adopt;
 mod change;
 mod end;
+mod prepare;
 mod records;
 mod sessions;
 mod start;

@@ -10,7 +10,7 @@ use crate::containers::state::{Exit, Failure, Health, Probe, Run, State};
 use crate::events::Event;
 
 /// What containerd's users see where nobody saw a process end.
-const CODE_UNKNOWN: i32 = 255;
+pub(super) const CODE_UNKNOWN: i32 = 255;
 
 impl Task {
     /// Applies one record, unless that was done before.
@@ -92,7 +92,7 @@ impl Task {
         self.settle().await;
     }
 
-    async fn exited(&mut self, time_ns: i64, code: i32, oom_killed: bool, last: bool) {
+    pub(super) async fn exited(&mut self, time_ns: i64, code: i32, oom_killed: bool, last: bool) {
         let started_ns = self.standing.state.run().map_or(time_ns, |run| run.started_ns);
         let error = String::new();
         let exit = Exit { code, oom_killed, started_ns, finished_ns: time_ns, error };
@@ -148,8 +148,11 @@ impl Task {
                 },
             ),
             None => {
-                *health =
-                    Health { status: told.status, failing_streak: told.failing_streak, log: vec![] };
+                *health = Health {
+                    status: told.status,
+                    failing_streak: told.failing_streak,
+                    log: vec![],
+                };
             }
         }
         let happened: Vec<Event> =

@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use dhow_monitor::{AttachRequest as Attach, Request};
-use dhow_spec::runtime::Process;
+use dhow_spec::runtime::{ConsoleSize, Process, Spec};
+use tokio::task::spawn_blocking;
 
 use super::Task;
-use crate::containers::asks::{AttachRequest, ClientStream, ExecDetails};
+use crate::containers::asks::{AttachRequest, ClientStream, ExecDetails, ExecRequest, ExecStart};
 use crate::containers::keys;
 use crate::containers::state::State;
 use crate::error::Error;
@@ -65,7 +66,8 @@ impl Task {
 
     /// Changes the terminal's size.
     pub(crate) async fn resize(&mut self, rows: u16, cols: u16) -> Result<(), Error> {
-        let event = self.now("resize", &[("height", rows.to_string()), ("width", cols.to_string())]);
+        let event =
+            self.now("resize", &[("height", rows.to_string()), ("width", cols.to_string())]);
         self.linked("")?.ask(&Request::Resize { rows, cols }, &[]).await?;
         self.note(vec![event]).await;
         Ok(())
@@ -107,10 +109,11 @@ impl Task {
     pub(crate) async fn exec_start(
         &mut self,
         id: &str,
-        process: Process,
+        start: ExecStart,
         client: Option<ClientStream>,
     ) -> Result<(), Error> {
         let exec = self.execs.get(id).ok_or_else(|| Error::NoSuchExec { id: id.to_owned() })?;
+        let process = self.exec_process(&exec.request, start).await?;
         if exec.running || exec.exit_code.is_some() {
             return Err(Error::ExecRunning { id: id.to_owned() });
         }
@@ -141,8 +144,42 @@ impl Task {
         asked.map(drop)
     }
 
+    /// What an exec runs: as the container's first process does, but for what it was asked for.
+    async fn exec_process(
+        &self,
+        request: &ExecRequest,
+        start: ExecStart,
+    ) -> Result<Process, Error> {
+        if !request.user.is_empty() {
+            return Err(Error::Unsupported { what: "exec as another user".to_owned() });
+        }
+        let path = self.places.run.join("config.json");
+        let spec = spawn_blocking(move || {
+            let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+            Spec::parse(&bytes)
+                .map_err(|error| Error::io("read", &path, std::io::Error::other(error)))
+        });
+        let mut process = spec.await??.process.unwrap_or_default();
+        process.args.clone_from(&request.command);
+        process.terminal = request.terminal;
+        process.env.extend(request.env.iter().cloned());
+        if !request.working_dir.is_empty() {
+            process.cwd.clone_from(&request.working_dir);
+        }
+        let size = start.terminal_size.or(request.terminal_size);
+        process.console_size = size
+            .filter(|_| request.terminal)
+            .map(|(rows, cols)| ConsoleSize { height: rows.into(), width: cols.into() });
+        Ok(process)
+    }
+
     /// Changes the size of an exec's terminal.
-    pub(crate) async fn exec_resize(&mut self, id: &str, rows: u16, cols: u16) -> Result<(), Error> {
+    pub(crate) async fn exec_resize(
+        &mut self,
+        id: &str,
+        rows: u16,
+        cols: u16,
+    ) -> Result<(), Error> {
         let request = Request::ExecResize { exec_id: id.to_owned(), rows, cols };
         self.linked("")?.ask(&request, &[]).await.map(drop)
     }

@@ -4,7 +4,6 @@
 
 use dhow_monitor::{Launch, Request};
 use dhow_sys::Child;
-use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_blocking;
 
 use super::Task;
@@ -31,6 +30,14 @@ impl Task {
         self.standing.stopped_by_user = false;
         self.standing.restart_count = 0;
         self.launch(0, size).await
+    }
+
+    /// Starts it again, after it was stopped for that.
+    pub(crate) async fn restart(&mut self) -> Result<(), Error> {
+        self.start(None).await?;
+        let event = self.now("restart", &[]);
+        self.note(vec![event]).await;
+        Ok(())
     }
 
     /// Starts it, whoever wants that; `restarts` is how often its policy has done so.
@@ -105,7 +112,7 @@ impl Task {
 pub(super) fn reap(child: Child) {
     tokio::spawn(async move {
         let Child { pid, pidfd } = child;
-        let Ok(pidfd) = AsyncFd::new(pidfd) else { return };
+        let Ok(pidfd) = crate::readiness::watch(pidfd) else { return };
         if pidfd.readable().await.is_ok() {
             // It has ended: this does not wait.
             let _ = Child { pid, pidfd: pidfd.into_inner() }.wait();
