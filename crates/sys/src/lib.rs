@@ -32,7 +32,7 @@ pub use link::{Link, LinkAddress, Links};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
 pub use net::loopback_up;
-pub use netlink::NetlinkError;
+pub use netlink::{NetlinkError, NetlinkRequest, NetlinkSocket, attributes as netlink_attributes};
 pub use process::{
     Argv, Child, Clone, Exit, Memory, clone_child, close_copy, exec_again, execve, exit_now,
     working_directory_is_reachable,

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use crate::netlink::{NetlinkError, Request, Socket, attributes, u32_at};
+use crate::netlink::{NetlinkError, NetlinkRequest, NetlinkSocket, attributes, u32_at};
 
 /// `struct ifinfomsg`: family, type, index, flags and the flags that are meant.
 const LINK_HEADER_BYTES: usize = 16;
@@ -71,14 +71,14 @@ impl LinkAddress {
 /// The network devices of one namespace.
 #[derive(Debug)]
 pub struct Links {
-    socket: Socket,
+    socket: NetlinkSocket,
 }
 
 impl Links {
     /// Those of the caller's network namespace.
     pub fn open() -> Result<Self, Errno> {
         // NETLINK_ROUTE is 0, which is what no protocol means as well.
-        Ok(Self { socket: Socket::open(None)? })
+        Ok(Self { socket: NetlinkSocket::open(None)? })
     }
 
     /// The device of this name; `ENODEV` if there is none.
@@ -120,7 +120,7 @@ impl Links {
     /// The addresses of a device, in the order in which they were added.
     pub fn addresses(&mut self, index: u32) -> Result<Vec<LinkAddress>, NetlinkError> {
         let header = address_header(0, 0, 0, index);
-        let request = || Request::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &header);
+        let request = || NetlinkRequest::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &header);
         // An older kernel tells those of every device.
         self.socket
             .ask(request, |body| address(body).filter(|(of, _)| *of == index).map(|all| all.1))
@@ -131,9 +131,12 @@ impl Links {
         let header = address_header(address.family, address.prefix_bits, address.scope, index);
         let flags = (address.flags & IFA_F_ASKED).to_ne_bytes();
         let request = || {
-            let flagged =
-                Request::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &header)
-                    .attribute(IFA_FLAGS, &flags);
+            let flagged = NetlinkRequest::new(
+                libc::RTM_NEWADDR,
+                libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+                &header,
+            )
+            .attribute(IFA_FLAGS, &flags);
             address
                 .parts
                 .iter()
@@ -143,18 +146,18 @@ impl Links {
     }
 }
 
-impl Request {
+impl NetlinkRequest {
     fn named(self, name: &CStr) -> Self {
         self.attribute(IFLA_IFNAME, name.to_bytes_with_nul())
     }
 }
 
-fn link_request(kind: u16, how: libc::c_int, index: u32, flags: u32, meant: u32) -> Request {
+fn link_request(kind: u16, how: libc::c_int, index: u32, flags: u32, meant: u32) -> NetlinkRequest {
     let mut header = [0; LINK_HEADER_BYTES];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header[12..].copy_from_slice(&meant.to_ne_bytes());
-    Request::new(kind, how, &header)
+    NetlinkRequest::new(kind, how, &header)
 }
 
 fn address_header(family: u8, prefix: u8, scope: u8, index: u32) -> [u8; ADDRESS_HEADER_BYTES] {
