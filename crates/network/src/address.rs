@@ -39,6 +39,12 @@ impl Mac {
         Self([0x02, 0x42, a, b, c, d])
     }
 
+    /// One of those that anybody may give away, from 40 bits.
+    pub(crate) fn local(number: u64) -> Self {
+        let [.., a, b, c, d, e] = number.to_be_bytes();
+        Self([0x02, a, b, c, d, e])
+    }
+
     /// Its bytes, in the order in which they are sent.
     pub fn octets(self) -> [u8; 6] {
         self.0

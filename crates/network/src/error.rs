@@ -48,6 +48,11 @@ pub enum NetworkError {
         /// The name.
         id: SandboxId,
     },
+    /// Somebody is making or removing the sandbox.
+    Busy {
+        /// The name.
+        id: SandboxId,
+    },
     /// Ports are published over IPv4.
     Unpublishable {
         /// The host's address that was asked for.
@@ -161,7 +166,9 @@ impl NetworkError {
             | Self::AddressOutside { .. }
             | Self::SubnetTooSmall { .. } => NetworkClass::Invalid,
             Self::UnknownNetwork { .. } | Self::UnknownSandbox { .. } => NetworkClass::NotFound,
-            Self::SandboxExists { .. } | Self::AddressTaken { .. } => NetworkClass::Conflict,
+            Self::SandboxExists { .. } | Self::Busy { .. } | Self::AddressTaken { .. } => {
+                NetworkClass::Conflict
+            }
             Self::Unpublishable { .. } => NetworkClass::Unsupported,
             Self::Publish { .. }
             | Self::NoAddress { .. }
@@ -199,6 +206,7 @@ impl fmt::Display for NetworkError {
             Self::UnknownNetwork { name } => write!(f, "network {name} not found"),
             Self::UnknownSandbox { id } => write!(f, "no such sandbox: {id}"),
             Self::SandboxExists { id } => write!(f, "sandbox {id} exists already"),
+            Self::Busy { id } => write!(f, "sandbox {id} is being changed"),
             Self::Unpublishable { address } => {
                 write!(f, "publishing ports at {address} is not supported: no IPv6 yet")
             }

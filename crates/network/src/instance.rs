@@ -7,6 +7,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::address::Mac;
+
 /// An engine among those of a host, told by its data root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Instance(u32);
@@ -20,6 +22,21 @@ impl Instance {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
         Self((hash ^ (hash >> 32)) as u32)
+    }
+
+    /// The default network's device: 13 of the 15 bytes that a name may have.
+    pub(crate) fn bridge(self) -> String {
+        format!("dhow-{self}")
+    }
+
+    /// The table of all rules.
+    pub(crate) fn table(self) -> String {
+        format!("dhow-{self}")
+    }
+
+    /// The bridge's link address, said when it is made, so that nothing has a reason to change it later.
+    pub(crate) fn bridge_mac(self) -> Mac {
+        Mac::local(0x42 << 32 | u64::from(self.0))
     }
 }
 

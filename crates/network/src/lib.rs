@@ -7,17 +7,25 @@
 //! Absent on purpose: containers, images, host names; programs (`ip`, `nft`, `iptables`), none is started.
 
 mod address;
+mod bridge;
 mod error;
+mod firewall;
 mod host;
 mod instance;
+mod link;
 mod namespace;
+mod nft;
 mod pins;
+mod pool;
+mod ports;
+mod ready;
 mod records;
 mod sandbox;
 mod steps;
 
 pub use address::{AddressFault, Mac, Subnet};
 pub use error::{NetworkClass, NetworkError, PortFault};
+pub use firewall::Obstacle;
 pub use host::{Host, HostOptions};
 pub use instance::Instance;
 pub use sandbox::{

@@ -7,10 +7,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
-use dhow_sys::{Links, Namespaces};
+use dhow_sys::Namespaces;
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::NetworkError;
+use crate::link::Links;
 
 /// A namespace by what holds it, and a socket that speaks for the devices in it.
 #[derive(Debug)]

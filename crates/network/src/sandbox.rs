@@ -113,6 +113,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Its number in IP headers.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",

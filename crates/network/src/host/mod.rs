@@ -7,18 +7,26 @@
 //! Absent on purpose: `host` and `container:<id>`, which are no sandboxes of their own: the engine names
 //! the other's [`Sandbox::path`](crate::Sandbox), or none.
 
+mod make;
+mod network;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::address::Subnet;
+use crate::bridge;
 use crate::error::NetworkError;
+use crate::firewall::{Firewall, Obstacle, Published};
 use crate::instance::Instance;
-use crate::namespace::Namespace;
 use crate::pins::Pins;
+use crate::ports::{Held, Ports, rule};
+use crate::ready::ReadyPool;
 use crate::records::Records;
 use crate::sandbox::{NetworkDetails, Sandbox, SandboxId, SandboxRequest};
 use crate::steps::Steps;
+
+use network::Network;
 
 /// How an engine's networks are to be.
 #[derive(Debug)]
@@ -31,9 +39,10 @@ pub struct HostOptions {
     pub pool: Option<Subnet>,
     /// A file that all engines of the host lock while they look for free addresses.
     pub lock: PathBuf,
-    /// How many namespaces are kept ready.
+    /// How many namespaces are kept ready once one was needed; eight are plenty.
     pub ready_max: usize,
-    /// Whether the host may be made to forward packets, if it does not (`--ip-forward`).
+    /// Whether the host may be made to forward packets, if it does not (`--ip-forward`). It still does
+    /// not forward between its pieces of hardware then.
     pub forwarding: bool,
     /// Where tests fail or kill.
     pub steps: Steps,
@@ -42,16 +51,14 @@ pub struct HostOptions {
 /// An engine's networks on this host.
 #[derive(Debug)]
 pub struct Host {
+    options: HostOptions,
     pins: Pins,
     records: Records,
-    steps: Steps,
-    state: Mutex<State>,
-}
-
-/// What is known of what there is.
-#[derive(Debug, Default)]
-struct State {
-    sandboxes: HashMap<SandboxId, Place>,
+    ports: Ports,
+    ready: ReadyPool,
+    sandboxes: Mutex<HashMap<SandboxId, Place>>,
+    network: Mutex<Option<Network>>,
+    firewall: Mutex<Option<Firewall>>,
 }
 
 /// A sandbox in its life.
@@ -59,102 +66,214 @@ struct State {
 enum Place {
     /// Somebody is at work on it.
     Busy,
-    Whole(Sandbox),
+    Whole(Whole),
+}
+
+/// A sandbox with what is held for it.
+#[derive(Debug)]
+struct Whole {
+    sandbox: Sandbox,
+    ports: Vec<(Published, Held)>,
 }
 
 impl Host {
-    /// Reads what an earlier engine left, and removes what of it is not whole.
+    /// Reads what an earlier engine left. What of it is whole goes on as it is, with its addresses, ports
+    /// and rules; the rest is removed.
     pub fn open(options: HostOptions) -> Result<Self, NetworkError> {
-        let pins = Pins::of(options.exec_root.join("netns"));
-        let records = Records::of(options.exec_root.join("network"));
-        let mut state = State::default();
-        for sandbox in records.load()? {
-            match pins.open(&sandbox.id)? {
-                Some(_) => drop(state.sandboxes.insert(sandbox.id.clone(), Place::Whole(sandbox))),
-                None => records.remove(&sandbox.id)?,
-            }
-        }
-        for id in pins.list()?.iter().filter(|id| !state.sandboxes.contains_key(id)) {
-            pins.remove(id)?;
-        }
-        Ok(Self { pins, records, steps: options.steps, state: Mutex::new(state) })
+        let host = Self {
+            pins: Pins::of(options.exec_root.join("netns")),
+            records: Records::of(options.exec_root.join("network/sandboxes")),
+            ports: Ports::new(),
+            ready: ReadyPool::new(options.ready_max),
+            sandboxes: Mutex::default(),
+            network: Mutex::default(),
+            firewall: Mutex::default(),
+            options,
+        };
+        host.recover()?;
+        Ok(host)
     }
 
-    /// Makes a sandbox.
+    fn recover(&self) -> Result<(), NetworkError> {
+        let mut whole = Vec::new();
+        for sandbox in self.records.load()? {
+            match self.pins.open(&sandbox.id)? {
+                Some(_) => whole.push(sandbox),
+                None => self.records.remove(&sandbox.id)?,
+            }
+        }
+        let ids: HashSet<_> = whole.iter().map(|sandbox| &sandbox.id).collect();
+        for id in self.pins.list()?.iter().filter(|id| !ids.contains(id)) {
+            self.pins.remove(id)?;
+        }
+        self.recover_network(&whole)?;
+        for sandbox in whole {
+            let rules = rules_of(&sandbox);
+            let again = rules.map(|(published, _)| (published, self.ports.take_again(published)));
+            let ports = again.collect();
+            let id = sandbox.id.clone();
+            self.sandboxes().insert(id, Place::Whole(Whole { sandbox, ports }));
+        }
+        Ok(())
+    }
+
+    /// Makes a sandbox. Ports are taken before anything else, so one in use is an error while nothing has
+    /// happened yet.
     pub fn sandbox(&self, request: &SandboxRequest) -> Result<Sandbox, NetworkError> {
         let id = &request.id;
-        if let Some(endpoint) = &request.endpoint {
-            return Err(NetworkError::UnknownNetwork { name: endpoint.network.clone() });
-        }
-        if self.state().sandboxes.contains_key(id) {
-            return Err(NetworkError::SandboxExists { id: id.clone() });
-        }
-        self.state().sandboxes.insert(id.clone(), Place::Busy);
-        let made = self.make(id);
-        match &made {
-            Ok(sandbox) => {
-                self.state().sandboxes.insert(id.clone(), Place::Whole(sandbox.clone()));
+        {
+            let mut sandboxes = self.sandboxes();
+            if sandboxes.contains_key(id) {
+                return Err(NetworkError::SandboxExists { id: id.clone() });
             }
-            Err(_) => {
-                let _ = self.take_away(id);
-                self.state().sandboxes.remove(id);
+            sandboxes.insert(id.clone(), Place::Busy);
+        }
+        let made = self.make(request);
+        let mut sandboxes = self.sandboxes();
+        match made {
+            Ok(whole) => {
+                let sandbox = whole.sandbox.clone();
+                sandboxes.insert(id.clone(), Place::Whole(whole));
+                Ok(sandbox)
+            }
+            Err(error) => {
+                sandboxes.remove(id);
+                Err(error)
             }
         }
-        made
     }
 
-    fn make(&self, id: &SandboxId) -> Result<Sandbox, NetworkError> {
-        let mut namespace = Namespace::make()?;
-        namespace.links();
-        self.steps.at("prepare the pin")?;
-        self.pins.prepare(id)?;
-        self.steps.at("pin")?;
-        self.pins.hold(id, std::os::fd::AsFd::as_fd(&namespace))?;
-        let sandbox = Sandbox { id: id.clone(), path: self.pins.path(id), endpoints: Vec::new() };
-        self.steps.at("record")?;
-        self.records.put(&sandbox)?;
-        Ok(sandbox)
-    }
-
-    /// A sandbox that an earlier engine made, as it is: its processes notice nothing.
+    /// A sandbox that is whole, whoever made it: after an engine's restart it is found here as it was, and
+    /// its processes have noticed nothing.
     pub fn adopt(&self, id: &SandboxId) -> Result<Sandbox, NetworkError> {
-        match self.state().sandboxes.get(id) {
-            Some(Place::Whole(sandbox)) => Ok(sandbox.clone()),
+        match self.sandboxes().get(id) {
+            Some(Place::Whole(whole)) => Ok(whole.sandbox.clone()),
             _ => Err(NetworkError::UnknownSandbox { id: id.clone() }),
         }
     }
 
-    /// Gives a sandbox back, whether it is there or not. Its links vanish a moment after the last process
-    /// in it, and its address is not given to the next one.
+    /// Gives a sandbox back, whether it is there or not; after an error, it can be tried again. Its device
+    /// vanishes a moment after the last process in it, and its address rests before it is given again.
     pub fn release(&self, id: &SandboxId) -> Result<(), NetworkError> {
-        self.take_away(id)?;
-        self.state().sandboxes.remove(id);
-        Ok(())
+        let place = match self.sandboxes().insert(id.clone(), Place::Busy) {
+            Some(Place::Busy) => return Err(NetworkError::Busy { id: id.clone() }),
+            Some(Place::Whole(whole)) => Some(whole),
+            None => None,
+        };
+        let result = self.take_away(id, place.as_ref());
+        let mut sandboxes = self.sandboxes();
+        match (&result, place) {
+            (Err(_), Some(whole)) => drop(sandboxes.insert(id.clone(), Place::Whole(whole))),
+            (_, place) => {
+                sandboxes.remove(id);
+                self.make_free(place);
+            }
+        }
+        result
     }
 
     /// Gives back all sandboxes but those that are `known`, and returns their names.
     pub fn prune(&self, known: &HashSet<SandboxId>) -> Result<Vec<SandboxId>, NetworkError> {
-        let ids: Vec<_> = self.state().sandboxes.keys().cloned().collect();
-        let unknown: Vec<_> = ids.into_iter().filter(|id| !known.contains(id)).collect();
-        for id in &unknown {
+        let whole = |place: &Place| matches!(place, Place::Whole(_));
+        let ids: Vec<_> = self
+            .sandboxes()
+            .iter()
+            .filter(|(id, place)| whole(place) && !known.contains(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &ids {
             self.release(id)?;
         }
-        Ok(unknown)
+        Ok(ids)
     }
 
     /// The networks that there are by now; the default one only once it has been needed.
     pub fn networks(&self) -> Vec<NetworkDetails> {
-        Vec::new()
+        let network = lock(&self.network);
+        network.iter().map(|network| network.bridge.details.clone()).collect()
     }
 
-    fn take_away(&self, id: &SandboxId) -> Result<(), NetworkError> {
-        self.steps.at("forget")?;
+    /// Chains of others that keep containers from the world, as far as nftables knows of them.
+    pub fn obstacles(&self) -> Result<Vec<Obstacle>, NetworkError> {
+        self.with_firewall(Firewall::obstacles)
+    }
+
+    /// Brings the rules back if somebody took them away; says whether that was so. For a clock, or for
+    /// whoever watches the host's rules.
+    pub fn repair(&self) -> Result<bool, NetworkError> {
+        if lock(&self.network).is_none() {
+            return Ok(false);
+        }
+        self.with_firewall(|firewall| {
+            let is_whole = firewall.is_whole();
+            if !is_whole {
+                firewall.assert()?;
+            }
+            Ok(!is_whole)
+        })
+    }
+
+    /// Takes everything of this engine away: sandboxes, rules, the bridge, and forwarding if it was turned
+    /// on here. For whoever will not come back.
+    pub fn dismantle(self) -> Result<(), NetworkError> {
+        self.prune(&HashSet::new())?;
+        let guards = self.guards();
+        if guards {
+            bridge::stop_forwarding()?;
+        }
+        if self.with_firewall(Firewall::is_there)? {
+            self.with_firewall(Firewall::remove)?;
+        }
+        let instance = self.options.instance;
+        let mark = self.guard_mark();
+        // What is ready is on the bridge.
+        drop(self);
+        if guards {
+            std::fs::remove_file(&mark).map_err(NetworkError::io("remove", mark))?;
+        }
+        bridge::remove(instance)
+    }
+
+    /// What must go before anything of a sandbox may be another's.
+    fn take_away(&self, id: &SandboxId, whole: Option<&Whole>) -> Result<(), NetworkError> {
+        let steps = &self.options.steps;
+        steps.at("forget")?;
         self.records.remove(id)?;
-        self.steps.at("unpin")?;
+        let ports = whole.map_or(&[][..], |whole| &whole.ports);
+        if !ports.is_empty() {
+            steps.at("unpublish")?;
+            let ports: Vec<_> = ports.iter().map(|(published, _)| *published).collect();
+            self.with_firewall(|firewall| firewall.unpublish(&ports))?;
+        }
+        steps.at("unpin")?;
         self.pins.remove(id)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn make_free(&self, place: Option<Whole>) {
+        let Some(whole) = place else { return };
+        for (published, held) in whole.ports {
+            self.ports.give_back(published, held);
+        }
+        for endpoint in &whole.sandbox.endpoints {
+            self.give_back(endpoint.ipv4);
+        }
     }
+
+    fn sandboxes(&self) -> MutexGuard<'_, HashMap<SandboxId, Place>> {
+        lock(&self.sandboxes)
+    }
+}
+
+/// What is in force for a sandbox.
+fn rules_of(
+    sandbox: &Sandbox,
+) -> impl Iterator<Item = (Published, crate::firewall::Target)> + use<'_> {
+    let endpoints = sandbox.endpoints.iter();
+    endpoints
+        .flat_map(|endpoint| endpoint.ports.iter().filter_map(|port| rule(port, endpoint.ipv4)))
+}
+
+/// A panic elsewhere leaves nothing half done behind these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

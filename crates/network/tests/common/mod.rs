@@ -1,9 +1,17 @@
 //! A machine of its own for each test: a network and a mount namespace that a thread enters, with a run
 //! directory in memory. Nothing of it is seen from outside, and all of it is gone with the thread.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use dhow_network::{Host, HostOptions, Instance, SandboxId, SandboxRequest, Steps};
+use dhow_network::{
+    DEFAULT_NETWORK, EndpointRequest, Host, HostOptions, Instance, PortMapping, Protocol,
+    SandboxId, SandboxRequest, Steps,
+};
 use dhow_sys::Namespaces;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
@@ -71,4 +79,72 @@ pub(crate) fn id(text: &str) -> SandboxId {
 /// A sandbox without a network.
 pub(crate) fn none(text: &str) -> SandboxRequest {
     SandboxRequest { id: id(text), name: text.to_owned(), endpoint: None }
+}
+
+/// A sandbox on the default network that publishes ports.
+pub(crate) fn bridged(text: &str, ports: &[PortMapping]) -> SandboxRequest {
+    let endpoint = EndpointRequest {
+        network: DEFAULT_NETWORK.to_owned(),
+        mac: None,
+        ipv4: None,
+        ports: ports.to_vec(),
+    };
+    SandboxRequest { endpoint: Some(endpoint), ..none(text) }
+}
+
+/// `-p [HOST_IP:]HOST_PORT:CONTAINER_PORT`
+pub(crate) fn tcp(host_ip: Option<&str>, host_port: u16, container_port: u16) -> PortMapping {
+    PortMapping {
+        container_port,
+        protocol: Protocol::Tcp,
+        host_ip: host_ip.map(|text| text.parse().expect("an address")),
+        host_port: Some((host_port, host_port)),
+    }
+}
+
+/// Runs `work` on a thread in another network namespace.
+pub(crate) fn inside<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> T {
+    let namespace = std::fs::File::open(path).expect("a namespace");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            dhow_sys::set_namespace(namespace.as_fd(), Namespaces::NETWORK).expect("inside");
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// A server in a namespace that tells each client the address that it sees it under.
+pub(crate) fn serve(path: &Path, port: u16) {
+    inside(path, || {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
+        // It ends with the process of the test; its namespace ends no earlier.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let from = stream.peer_addr().expect("a peer").ip().to_string();
+                let _ = stream.write_all(from.as_bytes());
+            }
+        });
+    });
+}
+
+/// What such a server says, if it is reached within a moment.
+pub(crate) fn ask(address: &str, port: u16) -> Option<String> {
+    let to = SocketAddr::new(address.parse().expect("an address"), port);
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// How long something that does not come is waited for.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// Runs the program `ip`, for what belongs to the test's machine and not to the engine.
+#[expect(clippy::disallowed_methods, reason = "a test's machine is made by a program")]
+pub(crate) fn ip(arguments: &str) {
+    let status = std::process::Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.expect("the program ip").success(), "ip {arguments}");
 }

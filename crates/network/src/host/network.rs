@@ -1,0 +1,159 @@
+//! The default network's coming into being, once per engine, and again after each restart that finds
+//! sandboxes in it.
+//!
+//! Invariant: rules are in force before anything is turned on that needs them: the way to loopback
+//! addresses, and forwarding.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::address::Subnet;
+use crate::bridge::{self, Bridge, BridgeOptions};
+use crate::error::NetworkError;
+use crate::firewall::Firewall;
+use crate::pool::{Pool, Refusal};
+use crate::sandbox::{DEFAULT_NETWORK, Sandbox};
+
+use super::{Host, lock, rules_of};
+
+/// A network that is there.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) bridge: Bridge,
+    pool: Pool,
+}
+
+impl Host {
+    /// The bridge, made if need be.
+    pub(super) fn bridge(&self) -> Result<Bridge, NetworkError> {
+        let mut network = lock(&self.network);
+        if let Some(network) = &*network {
+            return Ok(network.bridge.clone());
+        }
+        let made = self.make_network(self.options.pool, true)?;
+        let bridge = made.bridge.clone();
+        *network = Some(made);
+        Ok(bridge)
+    }
+
+    /// What the sandboxes that were found need. Without any, rules that a killed engine left must not send
+    /// connections to where nobody is.
+    pub(super) fn recover_network(&self, whole: &[Sandbox]) -> Result<(), NetworkError> {
+        let Some(endpoint) = whole.iter().flat_map(|sandbox| &sandbox.endpoints).next() else {
+            // Nothing is found where there is no nftables, and nothing has to be.
+            if self.with_firewall(Firewall::is_there).unwrap_or(false) {
+                self.with_firewall(Firewall::assert)?;
+            }
+            return Ok(());
+        };
+        self.with_firewall(|firewall| {
+            for (published, target) in whole.iter().flat_map(rules_of) {
+                firewall.remember(published, target);
+            }
+            Ok(())
+        })?;
+        let subnet = Subnet::around(endpoint.ipv4, endpoint.prefix);
+        let mut made = self.make_network(subnet, false)?;
+        for endpoint in whole.iter().flat_map(|sandbox| &sandbox.endpoints) {
+            // Two of one address cannot be: the one that is there has it.
+            let _ = made.pool.take_this(endpoint.ipv4);
+            made.pool.pass(endpoint.ipv4);
+        }
+        *lock(&self.network) = Some(made);
+        Ok(())
+    }
+
+    fn make_network(
+        &self,
+        subnet: Option<Subnet>,
+        may_replace: bool,
+    ) -> Result<Network, NetworkError> {
+        let steps = &self.options.steps;
+        steps.at("bridge")?;
+        let options = BridgeOptions {
+            instance: self.options.instance,
+            pool: subnet,
+            lock: self.options.lock.clone(),
+            may_replace,
+        };
+        let bridge = Bridge::ensure(&options)?;
+        let subnet = bridge.subnet;
+        let pool = Pool::of(subnet).ok_or(NetworkError::SubnetTooSmall { subnet })?;
+        let forward = self.options.forwarding && !bridge::forwards()?;
+        if forward {
+            steps.at("mark forwarding")?;
+            self.mark_guard()?;
+        }
+        steps.at("rules")?;
+        self.with_firewall(|firewall| {
+            firewall.serve(subnet);
+            firewall.assert()
+        })?;
+        steps.at("route loopback")?;
+        bridge.route_loopback()?;
+        if forward {
+            steps.at("forward")?;
+            bridge::forward()?;
+        }
+        self.ready.serve(&bridge);
+        Ok(Network { bridge, pool })
+    }
+
+    /// An address for an endpoint: the one that is asked for, or the next.
+    pub(super) fn take_address(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, NetworkError> {
+        let mut network = lock(&self.network);
+        let no_address = || NetworkError::NoAddress { network: DEFAULT_NETWORK.to_owned() };
+        let pool = network.as_mut().map(|network| &mut network.pool).ok_or_else(no_address)?;
+        match wanted {
+            None => pool.take().ok_or_else(no_address),
+            Some(address) => match pool.take_this(address) {
+                Ok(()) => Ok(address),
+                Err(Refusal::Taken) => Err(NetworkError::AddressTaken { address }),
+                Err(Refusal::Outside) => Err(NetworkError::AddressOutside { address }),
+            },
+        }
+    }
+
+    pub(super) fn give_back(&self, address: Ipv4Addr) {
+        if let Some(network) = &mut *lock(&self.network) {
+            network.pool.give_back(address);
+        }
+    }
+
+    pub(super) fn with_firewall<T>(
+        &self,
+        work: impl FnOnce(&mut Firewall) -> Result<T, NetworkError>,
+    ) -> Result<T, NetworkError> {
+        let mut firewall = lock(&self.firewall);
+        let firewall = match &mut *firewall {
+            Some(firewall) => firewall,
+            none => {
+                let instance = self.options.instance;
+                none.insert(Firewall::new(instance.table(), instance.bridge(), self.guards())?)
+            }
+        };
+        work(firewall)
+    }
+
+    /// Whether the host forwards packets because of this engine, in this life or an earlier one. The mark
+    /// lasts as long as the host's setting does: until it starts anew.
+    pub(super) fn guards(&self) -> bool {
+        self.guard_mark().exists()
+    }
+
+    pub(super) fn guard_mark(&self) -> PathBuf {
+        self.options.exec_root.join("network/forwarding")
+    }
+
+    fn mark_guard(&self) -> Result<(), NetworkError> {
+        let mark = self.guard_mark();
+        let dir = mark.parent().unwrap_or(&mark);
+        fs::create_dir_all(dir).map_err(NetworkError::io("create", dir))?;
+        fs::write(&mark, "").map_err(NetworkError::io("write", &mark))?;
+        self.with_firewall(|firewall| {
+            firewall.guard();
+            Ok(())
+        })
+    }
+}

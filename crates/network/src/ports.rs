@@ -1,0 +1,323 @@
+//! The host's ports that sandboxes have.
+//!
+//! Invariant: a port is one sandbox's, in our own books, before anything of it is made; and while this
+//! process lives and has descriptors to spare, a bound socket keeps every other program from it. That
+//! socket is never reached: the rules send connections past it. What an earlier engine published stays
+//! published, whether or not its port can be bound again.
+//! Absent on purpose: a process that copies bytes, and IPv6.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::{NetworkError, PortFault};
+use crate::firewall::{Published, Target};
+use crate::sandbox::{BoundPort, PortMapping, Protocol};
+
+/// Where free ports are looked for that the kernel cannot choose: those that no service is assigned.
+const FREE_FIRST: u16 = 49152;
+/// How often the kernel is asked for a port until it names one that is in no book of ours.
+const CHOICES_MAX: usize = 64;
+
+/// The books of one engine.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    books: Mutex<Books>,
+    /// How many sockets may be held: the rest of the engine needs descriptors, too.
+    held_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// At which addresses a port is taken; almost always at one.
+    taken: HashMap<(Protocol, u16), Vec<Ipv4Addr>>,
+    held: usize,
+    next_free: u16,
+}
+
+/// A port that is somebody's until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    ports: &'a Ports,
+    published: Published,
+    /// Nothing, where there is no such protocol, no descriptor to spare, or somebody was quicker.
+    socket: Option<OwnedFd>,
+    kept: bool,
+}
+
+/// The socket of a port that outlives its [`Taken`]; given back with [`Ports::give_back`].
+pub(crate) type Held = Option<OwnedFd>;
+
+impl Ports {
+    /// Empty books.
+    pub(crate) fn new() -> Self {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let held_max = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+        let books = Books { next_free: FREE_FIRST, ..Books::default() };
+        Self { books: Mutex::new(books), held_max }
+    }
+
+    /// Takes what a mapping asks for; `target` is where it will lead, for the words of an error.
+    pub(crate) fn take(
+        &self,
+        mapping: &PortMapping,
+        target: Ipv4Addr,
+    ) -> Result<Taken<'_>, PortFault> {
+        let address = match mapping.host_ip {
+            Some(IpAddr::V4(address)) => address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        let Some((first, last)) = mapping.host_port else {
+            return self.take_any(address, mapping.protocol);
+        };
+        let mut fault = PortFault::NoneFree;
+        for port in first..=last {
+            let published = Published { address, protocol: mapping.protocol, port };
+            match self.take_this(published) {
+                Ok(taken) => return Ok(taken),
+                Err(found) => fault = found.fault(published, mapping, target),
+            }
+        }
+        Err(if first == last { fault } else { PortFault::NoneFree })
+    }
+
+    /// Writes a port down that an earlier engine published, and binds it again if it can be.
+    pub(crate) fn take_again(&self, published: Published) -> Held {
+        self.books().reserve(published);
+        let held = bind(published).ok().flatten();
+        self.books().hold(held, self.held_max)
+    }
+
+    /// Makes a port free again.
+    pub(crate) fn give_back(&self, published: Published, held: Held) {
+        let mut books = self.books();
+        books.held -= usize::from(held.is_some());
+        books.release(published);
+    }
+
+    fn take_this(&self, published: Published) -> Result<Taken<'_>, Found> {
+        if !self.books().reserve(published) {
+            return Err(Found::InOurBooks);
+        }
+        match bind(published) {
+            Ok(socket) => Ok(self.taken(published, socket)),
+            Err(error) => {
+                self.books().release(published);
+                Err(Found::Refused(error))
+            }
+        }
+    }
+
+    /// The kernel knows best which port is free, where it knows the protocol.
+    fn take_any(&self, address: Ipv4Addr, protocol: Protocol) -> Result<Taken<'_>, PortFault> {
+        for _ in 0..CHOICES_MAX {
+            let any = Published { address, protocol, port: 0 };
+            let Ok(Some(socket)) = bind(any) else { break };
+            let Some(port) = bound_port(&socket) else { break };
+            let published = Published { port, ..any };
+            if self.books().reserve(published) {
+                return Ok(self.taken(published, Some(socket)));
+            }
+        }
+        for _ in FREE_FIRST..=u16::MAX {
+            let port = self.books().next_free();
+            if let Ok(taken) = self.take_this(Published { address, protocol, port }) {
+                return Ok(taken);
+            }
+        }
+        Err(PortFault::NoneFree)
+    }
+
+    fn taken(&self, published: Published, socket: Option<OwnedFd>) -> Taken<'_> {
+        let socket = self.books().hold(socket, self.held_max);
+        Taken { ports: self, published, socket, kept: false }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken<'_> {
+    /// Which it is.
+    pub(crate) fn published(&self) -> Published {
+        self.published
+    }
+
+    /// Lets it be taken until it is given back.
+    pub(crate) fn keep(mut self) -> Held {
+        self.kept = true;
+        self.socket.take()
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.ports.give_back(self.published, self.socket.take());
+        }
+    }
+}
+
+impl Books {
+    /// Whether the port was free, and is taken now. All addresses and any one are in each other's way.
+    fn reserve(&mut self, Published { address, protocol, port }: Published) -> bool {
+        let addresses = self.taken.entry((protocol, port)).or_default();
+        let is_taken = match address.is_unspecified() {
+            true => !addresses.is_empty(),
+            false => addresses.iter().any(|one| one.is_unspecified() || *one == address),
+        };
+        if !is_taken {
+            addresses.push(address);
+        }
+        !is_taken
+    }
+
+    fn release(&mut self, Published { address, protocol, port }: Published) {
+        if let Some(addresses) = self.taken.get_mut(&(protocol, port)) {
+            addresses.retain(|one| *one != address);
+            if addresses.is_empty() {
+                self.taken.remove(&(protocol, port));
+            }
+        }
+    }
+
+    /// Keeps a socket, if it is not one too many.
+    fn hold(&mut self, socket: Held, max: usize) -> Held {
+        let socket = socket.filter(|_| self.held < max);
+        self.held += usize::from(socket.is_some());
+        socket
+    }
+
+    fn next_free(&mut self) -> u16 {
+        let port = self.next_free;
+        self.next_free = port.checked_add(1).unwrap_or(FREE_FIRST);
+        port
+    }
+}
+
+/// Why a port is not to be had.
+enum Found {
+    InOurBooks,
+    Refused(io::Error),
+}
+
+impl Found {
+    fn fault(self, at: Published, mapping: &PortMapping, target: Ipv4Addr) -> PortFault {
+        let (address, port) = (at.address.into(), at.port);
+        match self {
+            Self::InOurBooks => PortFault::Allocated { address, port },
+            Self::Refused(source) => PortFault::Bind {
+                address,
+                port,
+                target,
+                target_port: mapping.container_port,
+                protocol: mapping.protocol,
+                source,
+            },
+        }
+    }
+}
+
+/// What is in force for a published port.
+pub(crate) fn rule(port: &BoundPort, address: Ipv4Addr) -> Option<(Published, Target)> {
+    let IpAddr::V4(host) = port.host_ip else { return None };
+    let published = Published { address: host, protocol: port.protocol, port: port.host_port };
+    Some((published, Target { address, port: port.container_port }))
+}
+
+/// Mappings that cannot be.
+pub(crate) fn check(mappings: &[PortMapping]) -> Result<(), NetworkError> {
+    for mapping in mappings {
+        if let Some((first, last)) = mapping.host_port.filter(|(a, b)| a > b || *a == 0) {
+            return Err(NetworkError::InvalidPorts { first, last });
+        }
+        if mapping.container_port == 0 {
+            return Err(NetworkError::InvalidPorts { first: 0, last: 0 });
+        }
+        if let Some(address @ IpAddr::V6(_)) = mapping.host_ip {
+            return Err(NetworkError::Unpublishable { address });
+        }
+    }
+    Ok(())
+}
+
+/// A socket that has the port; nothing, if the kernel has no such protocol or no descriptor is left.
+fn bind(published: Published) -> io::Result<Held> {
+    let (kind, protocol) = match published.protocol {
+        Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+        Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+        Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, Some(protocol));
+    let socket = match socket {
+        Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT | Errno::NFILE | Errno::MFILE) => {
+            return Ok(None);
+        }
+        socket => socket?,
+    };
+    let address = SocketAddrV4::new(published.address, published.port);
+    match published.protocol {
+        Protocol::Udp => rustix::net::bind(&socket, &address)?,
+        // Connections of an earlier owner that are over, but not forgotten, are nobody's; and only a
+        // socket that listens is in the way of others that think so, too.
+        Protocol::Tcp | Protocol::Sctp => {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, &address)?;
+            rustix::net::listen(&socket, 0)?;
+        }
+    }
+    Ok(Some(socket))
+}
+
+fn bound_port(socket: &OwnedFd) -> Option<u16> {
+    let address = rustix::net::getsockname(socket).ok()?;
+    SocketAddrV4::try_from(address).ok().map(|address| address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: [u8; 4], port: u16) -> Published {
+        Published { address: address.into(), protocol: Protocol::Tcp, port }
+    }
+
+    #[test]
+    fn all_addresses_and_any_one_are_in_each_other_s_way() {
+        let mut books = Books::default();
+        assert!(books.reserve(at([127, 0, 0, 1], 80)));
+        assert!(books.reserve(at([10, 0, 0, 1], 80)));
+        assert!(!books.reserve(at([10, 0, 0, 1], 80)));
+        assert!(!books.reserve(at([0; 4], 80)));
+        assert!(books.reserve(Published { protocol: Protocol::Udp, ..at([0; 4], 80) }));
+        books.release(at([127, 0, 0, 1], 80));
+        books.release(at([10, 0, 0, 1], 80));
+        assert!(books.reserve(at([0; 4], 80)));
+        assert!(!books.reserve(at([127, 0, 0, 1], 80)));
+    }
+
+    #[test]
+    fn mappings_that_cannot_be_are_refused() {
+        let good = PortMapping {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            host_port: Some((8000, 8001)),
+        };
+        assert!(check(&[good]).is_ok());
+        let ranges = [Some((2, 1)), Some((0, 1))];
+        for host_port in ranges {
+            assert!(check(&[PortMapping { host_port, ..good }]).is_err());
+        }
+        assert!(check(&[PortMapping { container_port: 0, ..good }]).is_err());
+        assert!(check(&[PortMapping { host_ip: Some("::1".parse().unwrap()), ..good }]).is_err());
+    }
+}

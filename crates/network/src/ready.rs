@@ -1,0 +1,183 @@
+//! Namespaces with a device on the bridge, and a few of them made ahead.
+//!
+//! What is made ahead is held by descriptors alone: with the engine it is gone, devices and all, and
+//! nobody has to find it. The device inside is up and has no address, so that by the time somebody takes
+//! it the bridge already passes packets on, which it does not in the first moment.
+//! A taken one is replaced when nobody has taken another for a while: making one costs the kernel's lock
+//! that a start needs, too. Absent on purpose: giving back; used ones are not ready again.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use dhow_sys::{Errno, NetlinkError};
+
+use crate::bridge::Bridge;
+use crate::error::NetworkError;
+use crate::link::{INSIDE, Links, NewVeth};
+use crate::namespace::Namespace;
+
+/// How long nobody takes one before the next is made.
+const QUIET: Duration = Duration::from_millis(30);
+/// How long and in what steps the kernel is given to pass packets on; they are lost before that.
+const FORWARDING_WAIT: Duration = Duration::from_micros(200);
+const FORWARDING_WAIT_MAX: Duration = Duration::from_millis(100);
+/// How often a name that is taken is replaced by another.
+const NAMES_MAX: usize = 16;
+
+/// A namespace whose device only lacks its address.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) namespace: Namespace,
+    /// The device inside.
+    pub(crate) index: u32,
+}
+
+impl Ready {
+    /// Makes one.
+    pub(crate) fn make(bridge: &Bridge) -> Result<Self, NetworkError> {
+        let mut namespace = Namespace::make()?;
+        let mut host = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
+        let interface = &bridge.details.interface;
+        let connecting =
+            || NetworkError::netlink::<NetlinkError>(format!("connect to {interface}"));
+        let name = connect(&mut host, bridge, &namespace).map_err(connecting())?;
+        let inside = || NetworkError::netlink::<NetlinkError>(format!("bring up {INSIDE}"));
+        let found = namespace.links().find(INSIDE).map_err(inside())?;
+        let index = found.ok_or(Errno::NODEV.into()).map_err(inside())?.index;
+        namespace.links().bring_up(index).map_err(inside())?;
+        let mut forwards = host.bring_up_port(&name).map_err(connecting())?;
+        let begin = Instant::now();
+        while !forwards && begin.elapsed() < FORWARDING_WAIT_MAX {
+            thread::sleep(FORWARDING_WAIT);
+            forwards = host.is_forwarding(&name).map_err(connecting())?;
+        }
+        Ok(Self { namespace, index })
+    }
+}
+
+/// Makes the pair of devices, under a name that nobody has; returns the name.
+fn connect(
+    host: &mut Links,
+    bridge: &Bridge,
+    namespace: &Namespace,
+) -> Result<String, NetlinkError> {
+    let mut tries = 1..=NAMES_MAX;
+    loop {
+        // Network managers leave devices of this prefix alone.
+        let name = format!("veth{:08x}", RandomState::new().build_hasher().finish() as u32);
+        let made = host.make_veth(&NewVeth {
+            name: &name,
+            bridge: bridge.index,
+            mtu: bridge.details.mtu,
+            namespace: namespace.as_fd(),
+        });
+        match made {
+            Err(error) if error.errno == Errno::EXIST && tries.next().is_some() => {}
+            made => return made.map(|()| name),
+        }
+    }
+}
+
+/// Those that were made ahead.
+#[derive(Debug)]
+pub(crate) struct ReadyPool {
+    shared: Arc<Shared>,
+    maker: Mutex<Option<JoinHandle<()>>>,
+    max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stock: Mutex<Stock>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Stock {
+    ready: Vec<Ready>,
+    /// How many were ever taken, or asked for: tells the maker that somebody is busy.
+    taken: u64,
+    /// Making one failed: the next is tried when somebody asks again.
+    failed: bool,
+    closing: bool,
+}
+
+impl ReadyPool {
+    /// One that keeps so many, once it [serves](Self::serve) a bridge.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { shared: Arc::default(), maker: Mutex::new(None), max }
+    }
+
+    /// Begins to make them.
+    pub(crate) fn serve(&self, bridge: &Bridge) {
+        let mut maker = self.maker.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.max == 0 || maker.is_some() {
+            return;
+        }
+        let (shared, bridge, max) = (self.shared.clone(), bridge.clone(), self.max);
+        let thread = thread::Builder::new().name("ready-netns".to_owned());
+        // Without the thread nothing is made ahead, and everything goes its longer way.
+        *maker = thread.spawn(move || shared.fill(&bridge, max)).ok();
+    }
+
+    /// One of them, if there is one.
+    pub(crate) fn take(&self) -> Option<Ready> {
+        let mut stock = self.shared.stock();
+        stock.taken += 1;
+        stock.failed = false;
+        let ready = stock.ready.pop();
+        drop(stock);
+        self.shared.changed.notify_all();
+        ready
+    }
+}
+
+impl Drop for ReadyPool {
+    fn drop(&mut self) {
+        self.shared.stock().closing = true;
+        self.shared.changed.notify_all();
+        let maker = self.maker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // A maker that panicked has nothing that has to be given back.
+        let _ = maker.map(JoinHandle::join);
+    }
+}
+
+impl Shared {
+    fn fill(&self, bridge: &Bridge, max: usize) {
+        let mut stock = self.stock();
+        while !stock.closing {
+            if stock.ready.len() >= max || stock.failed {
+                stock = self.changed.wait(stock).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let taken = stock.taken;
+            let waited = self
+                .changed
+                .wait_timeout_while(stock, QUIET, |stock| !stock.closing && stock.taken == taken);
+            stock = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if stock.closing || stock.taken != taken {
+                continue;
+            }
+            // Quiet: now as many as are missing, until somebody comes.
+            while !stock.closing && stock.taken == taken && stock.ready.len() < max {
+                drop(stock);
+                let made = Ready::make(bridge);
+                stock = self.stock();
+                match made {
+                    Ok(ready) => stock.ready.push(ready),
+                    Err(_) => {
+                        stock.failed = true;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
