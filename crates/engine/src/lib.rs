@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod filters;
 mod images;
+pub mod plan;
 mod readiness;
 #[cfg(test)]
 mod testing;

@@ -55,7 +55,8 @@ pub struct BindMode {
 }
 
 /// SELinux labels of what is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Relabel {
     /// `z`: for every container.
     Shared,
