@@ -33,6 +33,8 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -142,8 +144,7 @@ impl Links {
     /// Makes a pair of devices, one end on a bridge, the other in a namespace; both are down.
     ///
     /// The end inside is to come up first: then the other has a carrier from the beginning, and the bridge
-    /// passes its packets on at once instead of when the kernel gets round to looking at it, which loses
-    /// the first packet, and whoever sent it a second.
+    /// passes its packets on at once.
     pub(crate) fn make_veth(&mut self, veth: &NewVeth<'_>) -> Result<(), NetlinkError> {
         let mtu = veth.mtu.to_ne_bytes();
         let peer = |info: NetlinkRequest| {
@@ -176,24 +177,37 @@ impl Links {
         self.socket.tell([request(Up::AsIs).silent_in_ipv6(), request(Up::Yes)])
     }
 
-    /// Brings an end that is on a bridge up; says whether the bridge passes its packets on.
-    pub(crate) fn bring_up_port(&mut self, name: &str) -> Result<bool, NetlinkError> {
-        self.socket.tell([NetlinkRequest::new(RTM_NEWLINK, 0, &link(0, Up::Yes)).named(name)])?;
-        self.is_forwarding(name)
+    /// Brings a device up.
+    pub(crate) fn bring_up_port(&mut self, name: &str) -> Result<(), NetlinkError> {
+        self.socket.tell([NetlinkRequest::new(RTM_NEWLINK, 0, &link(0, Up::Yes)).named(name)])
+    }
+
+    /// Whether a device sends: one that came up before its other end does once the kernel has looked at it
+    /// again, and loses every packet before that, whoever sent it a second. Asking makes the kernel look,
+    /// from Linux 6.9 on.
+    pub(crate) fn is_sending(&mut self, name: &str) -> Result<bool, NetlinkError> {
+        let states = self.told(name, &[], IFLA_OPERSTATE)?;
+        Ok(states == Some(IF_OPER_UP))
     }
 
     /// Whether a bridge passes on what comes from its device of this name.
     pub(crate) fn is_forwarding(&mut self, name: &str) -> Result<bool, NetlinkError> {
+        let inside = [IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA];
+        Ok(self.told(name, &inside, IFLA_BRPORT_STATE)? == Some(BR_STATE_FORWARDING))
+    }
+
+    /// A byte that the kernel tells of a device, in an attribute within others.
+    fn told(&mut self, name: &str, within: &[u16], kind: u16) -> Result<Option<u8>, NetlinkError> {
         let request = || NetlinkRequest::new(RTM_GETLINK, 0, &link(0, Up::AsIs)).named(name);
-        let states = self.socket.ask(request, |body| {
+        let bytes = self.socket.ask(request, |body| {
             let mut inside = attributes(body, LINK_HEADER_BYTES);
-            for kind in [IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA] {
-                let (_, found) = inside.find(|a| a.0 == kind)?;
+            for outer in within {
+                let (_, found) = inside.find(|a| a.0 == *outer)?;
                 inside = attributes(found, 0);
             }
-            inside.find(|a| a.0 == IFLA_BRPORT_STATE)?.1.first().copied()
+            inside.find(|a| a.0 == kind)?.1.first().copied()
         })?;
-        Ok(states.first() == Some(&BR_STATE_FORWARDING))
+        Ok(bytes.first().copied())
     }
 
     /// Gives a device that is up its addresses, and the namespace its way out.

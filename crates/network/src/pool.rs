@@ -66,10 +66,10 @@ impl Pool {
         Ok(())
     }
 
-    /// Continues behind an address that an earlier engine gave.
+    /// Continues behind the address that an earlier engine gave last.
     pub(crate) fn pass(&mut self, address: Ipv4Addr) {
         if let Some(offset) = self.subnet.offset(address) {
-            self.next = self.next.max(offset + 1) % self.subnet.size();
+            self.next = (offset + 1) % self.subnet.size();
         }
     }
 

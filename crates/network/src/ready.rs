@@ -22,8 +22,8 @@ use crate::namespace::Namespace;
 /// How long nobody takes one before the next is made.
 const QUIET: Duration = Duration::from_millis(30);
 /// How long and in what steps the kernel is given to pass packets on; they are lost before that.
-const FORWARDING_WAIT: Duration = Duration::from_micros(200);
-const FORWARDING_WAIT_MAX: Duration = Duration::from_millis(100);
+const SENDING_WAIT: Duration = Duration::from_micros(200);
+const SENDING_WAIT_MAX: Duration = Duration::from_millis(100);
 /// How often a name that is taken is replaced by another.
 const NAMES_MAX: usize = 16;
 
@@ -48,11 +48,16 @@ impl Ready {
         let found = namespace.links().find(INSIDE).map_err(inside())?;
         let index = found.ok_or(Errno::NODEV.into()).map_err(inside())?.index;
         namespace.links().bring_up(index).map_err(inside())?;
-        let mut forwards = host.bring_up_port(&name).map_err(connecting())?;
+        host.bring_up_port(&name).map_err(connecting())?;
         let begin = Instant::now();
-        while !forwards && begin.elapsed() < FORWARDING_WAIT_MAX {
-            thread::sleep(FORWARDING_WAIT);
-            forwards = host.is_forwarding(&name).map_err(connecting())?;
+        while begin.elapsed() < SENDING_WAIT_MAX {
+            // The bridge itself came up with its first port.
+            let passes = host.is_forwarding(&name).map_err(connecting())?
+                && host.is_sending(interface).map_err(connecting())?;
+            if passes && namespace.links().is_sending(INSIDE).map_err(inside())? {
+                break;
+            }
+            thread::sleep(SENDING_WAIT);
         }
         Ok(Self { namespace, index })
     }

@@ -18,7 +18,10 @@ fn outside(networks: &Host) -> Sandbox {
         ip("addr add 192.0.2.2/24 dev out1");
         ip("link set out1 up");
         ip("route add default via 192.0.2.1");
+        // Looking makes the kernel look; it loses packets before.
+        ip("-brief link show dev out1");
     });
+    ip("-brief link show dev out0");
     outside
 }
 
@@ -41,7 +44,7 @@ fn containers_and_host_reach_each_other() {
         assert_eq!(first.gateway.to_string(), "172.17.0.1");
         assert_eq!(first.mac.to_string(), "02:42:ac:11:00:02");
         assert_eq!(second.ipv4.to_string(), "172.17.0.3");
-        serve(&one.path, 80);
+        let _server1 = serve(&one.path, 80);
         assert_eq!(ask("172.17.0.2", 80).as_deref(), Some("172.17.0.1"));
         let answer = inside(&two.path, || ask("172.17.0.2", 80));
         assert_eq!(answer.as_deref(), Some("172.17.0.3"));
@@ -55,7 +58,7 @@ fn a_published_port_is_reached_from_everywhere() {
         let outside = outside(&networks);
         let one = networks.sandbox(&bridged("one", &[tcp(None, 8080, 80)])).expect("a sandbox");
         let two = networks.sandbox(&bridged("two", &[])).expect("a sandbox");
-        serve(&one.path, 80);
+        let _server2 = serve(&one.path, 80);
         for filtered in [true, false] {
             filter_bridges(filtered);
             // From the host, by any of its addresses.
@@ -83,8 +86,8 @@ fn containers_go_out_under_the_host_s_address_and_nobody_comes_in() {
         let networks = host(dir);
         let outside = outside(&networks);
         let one = networks.sandbox(&bridged("one", &[tcp(None, 8080, 80)])).expect("a sandbox");
-        serve(&outside.path, 7);
-        serve(&one.path, 80);
+        let _server3 = serve(&outside.path, 7);
+        let _server4 = serve(&one.path, 80);
         let answer = inside(&one.path, || ask("192.0.2.2", 7));
         assert_eq!(answer.as_deref(), Some("192.0.2.1"));
         // The way past the published port is closed, to published ports and others.
@@ -121,8 +124,8 @@ fn loopback_ports_are_the_host_s_alone() {
         let port = tcp(Some("127.0.0.1"), 8080, 80);
         let one = networks.sandbox(&bridged("one", &[port])).expect("a sandbox");
         let two = networks.sandbox(&bridged("two", &[])).expect("a sandbox");
-        serve(&one.path, 80);
-        serve(Path::new("/proc/thread-self/ns/net"), 9090);
+        let _server5 = serve(&one.path, 80);
+        let _server6 = serve(Path::new("/proc/thread-self/ns/net"), 9090);
         assert_eq!(ask("127.0.0.1", 8080).as_deref(), Some("172.17.0.1"));
         assert_eq!(ask("127.0.0.1", 9090).as_deref(), Some("127.0.0.1"));
         assert_eq!(ask("192.0.2.1", 8080), None);

@@ -4,8 +4,9 @@
 //! Invariant: rules are in force before anything is turned on that needs them: the way to loopback
 //! addresses, and forwarding.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use crate::address::Subnet;
@@ -22,6 +23,37 @@ use super::{Host, lock, rules_of};
 pub(super) struct Network {
     pub(super) bridge: Bridge,
     pool: Pool,
+    last: LastGiven,
+}
+
+/// The address that was given last, in a file: the next engine goes on behind it. The device that had an
+/// address answers for it until the kernel gets round to its end, an engine's restart later, too.
+#[derive(Debug)]
+struct LastGiven {
+    file: File,
+    path: PathBuf,
+}
+
+impl LastGiven {
+    const BYTES: usize = 16;
+
+    fn open(path: PathBuf) -> Result<(Self, Option<Ipv4Addr>), NetworkError> {
+        let dir = path.parent().unwrap_or(&path);
+        fs::create_dir_all(dir).map_err(NetworkError::io("create", dir))?;
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(NetworkError::io("open", &path))?;
+        let mut bytes = [0; Self::BYTES];
+        let length = file.read_at(&mut bytes, 0).map_err(NetworkError::io("read", &path))?;
+        let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
+        Ok((Self { file, path }, text.trim().parse().ok()))
+    }
+
+    fn set(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        // Always as long, so that one write is all.
+        let text = format!("{address:<width$}\n", width = Self::BYTES - 1);
+        self.file.write_all_at(text.as_bytes(), 0).map_err(NetworkError::io("write", &self.path))
+    }
 }
 
 impl Host {
@@ -58,7 +90,6 @@ impl Host {
         for endpoint in whole.iter().flat_map(|sandbox| &sandbox.endpoints) {
             // Two of one address cannot be: the one that is there has it.
             let _ = made.pool.take_this(endpoint.ipv4);
-            made.pool.pass(endpoint.ipv4);
         }
         *lock(&self.network) = Some(made);
         Ok(())
@@ -79,7 +110,9 @@ impl Host {
         };
         let bridge = Bridge::ensure(&options)?;
         let subnet = bridge.subnet;
-        let pool = Pool::of(subnet).ok_or(NetworkError::SubnetTooSmall { subnet })?;
+        let mut pool = Pool::of(subnet).ok_or(NetworkError::SubnetTooSmall { subnet })?;
+        let (last, given) = LastGiven::open(self.options.exec_root.join("network/last-given"))?;
+        given.iter().for_each(|address| pool.pass(*address));
         let forward = self.options.forwarding && !bridge::forwards()?;
         if forward {
             steps.at("mark forwarding")?;
@@ -97,21 +130,26 @@ impl Host {
             bridge::forward()?;
         }
         self.ready.serve(&bridge);
-        Ok(Network { bridge, pool })
+        Ok(Network { bridge, pool, last })
     }
 
     /// An address for an endpoint: the one that is asked for, or the next.
     pub(super) fn take_address(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, NetworkError> {
         let mut network = lock(&self.network);
         let no_address = || NetworkError::NoAddress { network: DEFAULT_NETWORK.to_owned() };
-        let pool = network.as_mut().map(|network| &mut network.pool).ok_or_else(no_address)?;
-        match wanted {
-            None => pool.take().ok_or_else(no_address),
-            Some(address) => match pool.take_this(address) {
-                Ok(()) => Ok(address),
-                Err(Refusal::Taken) => Err(NetworkError::AddressTaken { address }),
-                Err(Refusal::Outside) => Err(NetworkError::AddressOutside { address }),
-            },
+        let network = network.as_mut().ok_or_else(no_address)?;
+        let Some(address) = wanted else {
+            let address = network.pool.take().ok_or_else(no_address)?;
+            let noted = network.last.set(address);
+            if noted.is_err() {
+                network.pool.give_back(address);
+            }
+            return noted.map(|()| address);
+        };
+        match network.pool.take_this(address) {
+            Ok(()) => Ok(address),
+            Err(Refusal::Taken) => Err(NetworkError::AddressTaken { address }),
+            Err(Refusal::Outside) => Err(NetworkError::AddressOutside { address }),
         }
     }
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dhow_network::{
@@ -114,19 +115,33 @@ pub(crate) fn inside<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> T
     })
 }
 
-/// A server in a namespace that tells each client the address that it sees it under.
-pub(crate) fn serve(path: &Path, port: u16) {
+/// A server in a namespace, until it is dropped.
+pub(crate) struct Server {
+    listener: TcpListener,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Begins to tell each client the address that it is seen under.
+#[must_use]
+pub(crate) fn serve(path: &Path, port: u16) -> Server {
     inside(path, || {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
-        // It ends with the process of the test; its namespace ends no earlier.
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let from = stream.peer_addr().expect("a peer").ip().to_string();
-                let _ = stream.write_all(from.as_bytes());
+        let own = listener.try_clone().expect("a listener");
+        let thread = std::thread::spawn(move || {
+            while let Ok((mut stream, from)) = own.accept() {
+                let _ = stream.write_all(from.ip().to_string().as_bytes());
             }
         });
-    });
+        Server { listener, thread: Some(thread) }
+    })
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let shutdown = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Read);
+        shutdown.expect("nobody is accepted any more");
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// What such a server says, if it is reached within a moment.
@@ -145,6 +160,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// Runs the program `ip`, for what belongs to the test's machine and not to the engine.
 #[expect(clippy::disallowed_methods, reason = "a test's machine is made by a program")]
 pub(crate) fn ip(arguments: &str) {
-    let status = std::process::Command::new("ip").args(arguments.split(' ')).status();
-    assert!(status.expect("the program ip").success(), "ip {arguments}");
+    let output = std::process::Command::new("ip").args(arguments.split(' ')).output();
+    let output = output.expect("the program ip");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
