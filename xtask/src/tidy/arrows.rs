@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("spec", &[]),
     ("archive", &["spec", "sys"]),
+    ("cli", &["spec", "sys", "wire"]),
     ("distribution", &["spec"]),
     (
         "engine",
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "dhow",
         &[
             "archive",
+            "cli",
             "distribution",
             "engine",
             "monitor",

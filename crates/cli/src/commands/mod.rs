@@ -1,0 +1,110 @@
+//! The commands, one file for those that belong together, and the table of all of them.
+
+mod attach;
+mod attached;
+mod containers_prune;
+mod engine;
+mod events;
+mod exec;
+mod images;
+mod info;
+mod inspect;
+mod life;
+mod logs;
+mod ps;
+mod pull;
+mod run;
+mod stats;
+mod version;
+mod volumes;
+
+use std::io::Write;
+
+use dhow_wire::Filters;
+
+pub(crate) use version::short_version;
+
+use crate::args::Matches;
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::tree::Command;
+
+/// Every command; `--help` sorts them.
+pub(crate) static COMMANDS: &[&Command] = &[
+    &run::RUN_COMMAND,
+    &run::CREATE_COMMAND,
+    &attach::ATTACH,
+    &attach::START,
+    &containers_prune::PRUNE,
+    &engine::START,
+    &engine::STOP,
+    &engine::STATUS,
+    &engine::LOGS,
+    &events::EVENTS,
+    &exec::EXEC,
+    &images::IMAGES,
+    &images::LOAD,
+    &images::PRUNE,
+    &images::REMOVE,
+    &images::SAVE,
+    &images::TAG,
+    &info::INFO,
+    &inspect::CONTAINER,
+    &inspect::IMAGE,
+    &inspect::INSPECT,
+    &inspect::VOLUME,
+    &life::KILL,
+    &life::PAUSE,
+    &life::PORT,
+    &life::REMOVE,
+    &life::RENAME,
+    &life::RESTART,
+    &life::STOP,
+    &life::TOP,
+    &life::UNPAUSE,
+    &life::UPDATE,
+    &life::WAIT,
+    &logs::LOGS,
+    &ps::PS,
+    &pull::PULL,
+    &stats::STATS,
+    &version::VERSION,
+    &volumes::CREATE,
+    &volumes::LIST,
+    &volumes::PRUNE,
+    &volumes::REMOVE,
+];
+
+const FORMAT_HELP: &str =
+    "How to print: 'table', 'table TEMPLATE', 'json', or a Go template for each line";
+
+const INSPECT_FORMAT_HELP: &str = "How to print: 'json', or a Go template";
+
+/// The conditions of `--filter`.
+fn filters_json(matches: &Matches) -> Filters {
+    let mut filters = Filters::default();
+    for text in matches.list("filter") {
+        if let Some((name, value)) = text.split_once('=') {
+            filters.add(name.trim().to_lowercase(), value.trim());
+        }
+    }
+    filters
+}
+
+/// The same as part of a query; nothing if there are none.
+fn filters(matches: &Matches) -> Option<(&'static str, String)> {
+    let text = filters_json(matches).encode();
+    Some(("filters", text)).filter(|(_, text)| !text.is_empty())
+}
+
+/// Asks before something is lost; only `y` is a yes.
+fn confirm(cli: &Cli, warning: &str) -> Result<bool, Failure> {
+    cli.print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::io("read", "the answer"))?;
+    if !answer.ends_with('\n') {
+        // The prompt's line was never ended by the user.
+        let _ = writeln!(std::io::stdout());
+    }
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
