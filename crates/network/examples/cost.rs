@@ -77,17 +77,19 @@ fn ports(dir: &Path) -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         host.sandbox(&request)?;
         let made = begin.elapsed();
-        let begin = Instant::now();
         let one = self::request("one".parse()?, Some(vec![any()]));
-        host.sandbox(&one)?;
-        let beside = begin.elapsed();
+        let mut beside = Vec::new();
+        for _ in 0..20 {
+            let begin = Instant::now();
+            host.sandbox(&one)?;
+            host.release(&one.id)?;
+            beside.push(begin.elapsed());
+        }
+        let beside = median(&mut beside);
         let begin = Instant::now();
-        host.release(&one.id)?;
         host.release(&request.id)?;
-        let released = begin.elapsed();
-        say(&format!(
-            "{count} ports: {made:?}; a sandbox beside: {beside:?}; both back: {released:?}"
-        ));
+        let back = begin.elapsed();
+        say(&format!("{count} ports: {made:?}, back {back:?}; beside them one and back {beside}"));
     }
     host.dismantle()?;
     Ok(())

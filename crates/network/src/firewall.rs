@@ -24,8 +24,8 @@ use dhow_sys::{Errno, NetlinkError};
 use crate::address::Subnet;
 use crate::error::NetworkError;
 use crate::nft::{
-    ADDRESS_BYTES, Batch, CtKey, DATA_BYTES, Dropping, Element, Expression, Hook, KEY_BYTES, Meta,
-    NAME_BYTES, Nft, Reg, SetKind, Verdict, name_key,
+    ADDRESS_BYTES, Batch, CtKey, DATA_BYTES, Dropping, Element, Expression, Hook, KEY_BYTES,
+    Keeping, Meta, NAME_BYTES, Nft, Reg, SetKind, Verdict, name_key,
 };
 use crate::sandbox::Protocol;
 
@@ -91,6 +91,7 @@ impl fmt::Display for Obstacle {
 pub(crate) struct Firewall {
     nft: Nft,
     table: String,
+    keeping: Keeping,
     bridge: String,
     /// The bridge's addresses, once they are known.
     subnet: Option<Subnet>,
@@ -103,7 +104,15 @@ impl Firewall {
     /// The rules of an engine with this table and this bridge; none is in force yet.
     pub(crate) fn new(table: String, bridge: String, guards: bool) -> Result<Self, NetworkError> {
         let nft = Nft::open().map_err(NetworkError::netlink("open a netlink socket"))?;
-        Ok(Self { nft, table, bridge, subnet: None, guards, ports: HashMap::new() })
+        Ok(Self {
+            nft,
+            table,
+            keeping: Keeping::Owned,
+            bridge,
+            subnet: None,
+            guards,
+            ports: HashMap::new(),
+        })
     }
 
     /// Whether anything of them is in force, from whatever life of the engine.
@@ -130,8 +139,21 @@ impl Firewall {
     /// Puts exactly these rules in force, whatever was there. Connections go on.
     pub(crate) fn assert(&mut self) -> Result<(), NetworkError> {
         let doing = format!("replace table {}", self.table);
-        let batch = self.everything();
-        self.nft.commit(batch).map_err(NetworkError::netlink(doing))
+        self.replace().map_err(NetworkError::netlink(doing))
+    }
+
+    fn replace(&mut self) -> Result<(), NetlinkError> {
+        let batch = self.everything(self.keeping);
+        let result = self.nft.commit(batch);
+        if let Err(error) = &result
+            && self.keeping == Keeping::Owned
+            && matches!(error.errno, Errno::OPNOTSUPP | Errno::INVAL)
+        {
+            self.keeping = Keeping::Open;
+            let batch = self.everything(self.keeping);
+            return self.nft.commit(batch);
+        }
+        result
     }
 
     /// Publishes ports, all or none.
@@ -175,7 +197,7 @@ impl Firewall {
     /// Takes all of them away.
     pub(crate) fn remove(&mut self) -> Result<(), NetworkError> {
         let doing = format!("remove table {}", self.table);
-        let batch = Batch::of(&self.table).remove_table();
+        let batch = Batch::of(&self.table).remove_table(self.keeping);
         self.nft.commit(batch).map_err(NetworkError::netlink(doing))
     }
 
@@ -190,15 +212,12 @@ impl Firewall {
     /// Where somebody took rules of ours away, brings all back instead.
     fn or_everything(&mut self, changed: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
         match changed {
-            Err(error) if error.errno == Errno::NOENT => {
-                let batch = self.everything();
-                self.nft.commit(batch)
-            }
+            Err(error) if error.errno == Errno::NOENT => self.replace(),
             changed => changed,
         }
     }
 
-    fn everything(&self) -> Batch {
+    fn everything(&self, keeping: Keeping) -> Batch {
         let name = name_key(&self.bridge);
         let mut pair = [0; 2 * NAME_BYTES];
         pair[..NAME_BYTES].copy_from_slice(&name);
@@ -211,8 +230,8 @@ impl Firewall {
             (key(subnet.first()), key(subnet.last()))
         });
         let batch = Batch::of(&self.table)
-            .remove_table()
-            .table()
+            .remove_table(keeping)
+            .table(keeping)
             .set(BRIDGES, SetKind::Names)
             .set(WITHIN, SetKind::NamePairs)
             .set(MASQUERADED, SetKind::Names)
@@ -365,5 +384,35 @@ mod tests {
         assert_eq!(published.bytes(), [127, 0, 0, 1, 17, 0, 0, 0, 0x12, 0x34, 0, 0]);
         let target = Target { address: Ipv4Addr::new(172, 17, 0, 2), port: 80 };
         assert_eq!(target.bytes(), [172, 17, 0, 2, 0, 80, 0, 0]);
+    }
+
+    #[test]
+    fn rules_that_somebody_took_away_come_back() {
+        crate::nft::tests::alone(|other| {
+            let new = Firewall::new("t".to_owned(), "b".to_owned(), false);
+            let mut firewall = new.expect("a socket");
+            firewall.keeping = Keeping::Open;
+            firewall.assert().expect("rules");
+            let mut flush =
+                || other.commit(Batch::of("t").remove_table(Keeping::Open)).expect("none");
+            let port = |port| {
+                let address = Ipv4Addr::UNSPECIFIED;
+                let target = Target { address: Ipv4Addr::new(172, 17, 0, 2), port };
+                (Published { address, protocol: Protocol::Tcp, port }, target)
+            };
+            firewall.publish(&[port(1), port(2)]).expect("ports");
+            assert!(firewall.is_whole());
+            flush();
+            assert!(!firewall.is_whole());
+            firewall.publish(&[port(3)]).expect("a port");
+            assert_eq!(firewall.nft.keys("t", PORTS).expect("keys").len(), 3);
+            flush();
+            firewall.unpublish(&[port(1).0, port(3).0]).expect("ports");
+            assert_eq!(firewall.nft.keys("t", PORTS).expect("keys"), [port(2).0.bytes().to_vec()]);
+            // What is not published is taken back as well.
+            firewall.unpublish(&[port(1).0]).expect("no error");
+            firewall.remove().expect("an end");
+            assert!(!firewall.is_there().expect("an answer"));
+        });
     }
 }

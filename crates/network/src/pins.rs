@@ -42,12 +42,21 @@ impl Pins {
 
     /// Makes the mount point of a sandbox; what an unlucky engine left there goes.
     pub(crate) fn prepare(&self, id: &SandboxId) -> Result<(), NetworkError> {
-        let mut dir = fs::DirBuilder::new();
-        dir.recursive(true).mode(0o711);
-        dir.create(&self.dir).map_err(NetworkError::io("create", &self.dir))?;
-        self.remove(id)?;
         let path = self.path(id);
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path);
+        let make = || OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path);
+        let made = match make().map_err(|error| error.kind()) {
+            Ok(_) => return Ok(()),
+            Err(io::ErrorKind::NotFound) => {
+                let mut dir = fs::DirBuilder::new();
+                dir.recursive(true).mode(0o711);
+                dir.create(&self.dir).map_err(NetworkError::io("create", &self.dir))?;
+                make()
+            }
+            Err(_) => {
+                self.remove(id)?;
+                make()
+            }
+        };
         made.map(drop).map_err(NetworkError::io("create", path))
     }
 
@@ -77,20 +86,18 @@ impl Pins {
     /// Lets go of a namespace. Its links go when nobody else holds it, which nobody waits for.
     pub(crate) fn remove(&self, id: &SandboxId) -> Result<(), NetworkError> {
         let path = self.path(id);
-        // A namespace may have been mounted more than once by an engine that was killed between.
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         loop {
             match rustix::mount::unmount(&path, flags) {
-                Ok(()) => {}
-                Err(Errno::INVAL | Errno::NOENT) => break,
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
                 Err(errno) => return Err(NetworkError::io("unmount", path)(errno)),
             }
-        }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(NetworkError::io("remove", path)(error))
+            match rustix::fs::unlink(&path) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                // Mounted more than once, by an engine that was killed between.
+                Err(Errno::BUSY) => {}
+                Err(errno) => return Err(NetworkError::io("remove", path)(errno)),
             }
-            _ => Ok(()),
         }
     }
 

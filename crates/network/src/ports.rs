@@ -264,15 +264,15 @@ fn bind(published: Published) -> io::Result<Held> {
         socket => socket?,
     };
     let address = SocketAddrV4::new(published.address, published.port);
-    match published.protocol {
-        Protocol::Udp => rustix::net::bind(&socket, &address)?,
-        // Connections of an earlier owner that are over, but not forgotten, are nobody's; and only a
-        // socket that listens is in the way of others that think so, too.
-        Protocol::Tcp | Protocol::Sctp => {
+    match rustix::net::bind(&socket, &address) {
+        // Connections of an earlier owner that are over, but not forgotten, are nobody's. A socket that
+        // overlooks them is in the way of others that do so only if it listens.
+        Err(Errno::ADDRINUSE) if published.protocol != Protocol::Udp => {
             sockopt::set_socket_reuseaddr(&socket, true)?;
             rustix::net::bind(&socket, &address)?;
             rustix::net::listen(&socket, 0)?;
         }
+        bound => bound?,
     }
     Ok(Some(socket))
 }

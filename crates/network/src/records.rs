@@ -46,12 +46,18 @@ impl Records {
 
     /// Writes a sandbox down.
     pub(crate) fn put(&self, sandbox: &Sandbox) -> Result<(), NetworkError> {
-        fs::create_dir_all(&self.dir).map_err(NetworkError::io("create", &self.dir))?;
         let path = self.path(&sandbox.id);
         let fresh = self.dir.join(format!("{}.new", sandbox.id));
         let record = Record { version: VERSION, sandbox: sandbox.clone() };
         let write = || {
-            fs::write(&fresh, serde_json::to_vec(&record)?)?;
+            let bytes = serde_json::to_vec(&record)?;
+            match fs::write(&fresh, &bytes) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(&self.dir)?;
+                    fs::write(&fresh, &bytes)?;
+                }
+                written => written?,
+            }
             fs::rename(&fresh, &path)
         };
         write().map_err(NetworkError::io("write", &path))

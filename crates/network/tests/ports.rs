@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 use common::{alone, ask, bridged, host, id, inside, serve, tcp};
 use dhow_network::{Host, NetworkClass, NetworkError, PortMapping, Protocol};
@@ -52,6 +52,21 @@ fn a_port_in_use_is_refused_before_anything_is_made() {
         networks.release(&id("one")).expect("an end");
         networks.release(&id("two")).expect("an end");
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).expect("free again");
+    });
+}
+
+#[test]
+fn connections_that_are_over_are_in_nobody_s_way() {
+    alone("connections_that_are_over_are_in_nobody_s_way", |dir| {
+        let networks = host(dir);
+        // A server that closes first leaves its end of the connection to be forgotten.
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).expect("a port");
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, 8080)).expect("a connection");
+        drop(server.accept().expect("a connection"));
+        drop(server);
+        drop(client);
+        networks.sandbox(&bridged("one", &[tcp(None, 8080, 80)])).expect("a sandbox");
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).is_err());
     });
 }
 

@@ -186,23 +186,15 @@ fn engines_with_different_roots_do_not_meet() {
 }
 
 #[test]
-fn rules_that_somebody_took_away_come_back() {
-    alone("rules_that_somebody_took_away_come_back", |dir| {
+fn a_running_engine_s_rules_are_its_own() {
+    alone("a_running_engine_s_rules_are_its_own", |dir| {
         let networks = host(dir);
         let one = networks.sandbox(&bridged("one", &[tcp(None, 8080, 80)])).expect("a sandbox");
         let _server = serve(&one.path, 80);
         assert!(!networks.repair().expect("rules"));
-        // An engine of the same mark that knows nothing takes them for garbage.
-        let flush = || drop(Host::open(HostOptions { exec_root: dir.join("x"), ..options(dir) }));
-        flush();
-        assert_eq!(ask("127.0.0.1", 8080), None);
-        assert!(networks.repair().expect("rules"));
-        assert!(ask("127.0.0.1", 8080).is_some());
-        // Whatever changes next brings them back as well.
-        flush();
-        networks.sandbox(&bridged("two", &[tcp(None, 9090, 80)])).expect("a sandbox");
-        flush();
-        networks.release(&id("two")).expect("an end");
+        // An engine of the same mark that knows nothing takes them for garbage, if the kernel lets it.
+        let other = Host::open(HostOptions { exec_root: dir.join("x"), ..options(dir) });
+        assert_eq!(networks.repair().expect("rules"), other.is_ok());
         assert!(ask("127.0.0.1", 8080).is_some());
     });
 }

@@ -45,7 +45,12 @@ const NFT_MSG_NEWSETELEM: u16 = 12;
 const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_DELSETELEM: u16 = 14;
 
+const NFT_MSG_DESTROYTABLE: u16 = 26;
+
 const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFT_TABLE_F_OWNER: u32 = 2;
+const NFT_TABLE_F_PERSIST: u32 = 4;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
@@ -104,6 +109,16 @@ impl Hook {
             Self::Postrouting => 4,
         }
     }
+}
+
+/// Whose a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// Its maker's: who flushes all rules, as reloading a firewall does, does not flush these. It stays
+    /// when its maker is gone, and anybody may take it over then. From Linux 6.9 on.
+    Owned,
+    /// Anybody's.
+    Open,
 }
 
 /// What a set holds.
@@ -211,17 +226,29 @@ impl Batch {
     }
 
     /// The table goes, with all that is in it; it need not be there.
-    pub(crate) fn remove_table(mut self) -> Self {
-        // Adding one that is there changes nothing; removing one that is not there would be an error.
-        self = self.table();
-        self.requests.push(request(NFT_MSG_DELTABLE, 0).text(NFTA_TABLE_NAME, &self.table));
+    pub(crate) fn remove_table(mut self, keeping: Keeping) -> Self {
+        let remove = |message| request(message, 0).text(NFTA_TABLE_NAME, &self.table);
+        match keeping {
+            Keeping::Owned => self.requests.push(remove(NFT_MSG_DESTROYTABLE)),
+            Keeping::Open => {
+                // Adding one that is there changes nothing; removing one that is not there is an error.
+                let remove = remove(NFT_MSG_DELTABLE);
+                self = self.table(keeping);
+                self.requests.push(remove);
+            }
+        }
         self
     }
 
     /// The table itself.
-    pub(crate) fn table(mut self) -> Self {
+    pub(crate) fn table(mut self, keeping: Keeping) -> Self {
         let table = request(NFT_MSG_NEWTABLE, NLM_F_CREATE).text(NFTA_TABLE_NAME, &self.table);
-        self.requests.push(table);
+        self.requests.push(match keeping {
+            Keeping::Owned => {
+                table.number(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST)
+            }
+            Keeping::Open => table,
+        });
         self
     }
 
@@ -424,4 +451,84 @@ fn dropping(body: &[u8]) -> Option<Dropping> {
         table: text(NFTA_CHAIN_TABLE)?,
         chain: text(NFTA_CHAIN_NAME)?,
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Runs `work` in a network namespace of its own, which only root can make.
+    pub(crate) fn alone(work: impl FnOnce(&mut Nft) + Send + 'static) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            dhow_sys::unshare(dhow_sys::Namespaces::NETWORK).expect("a namespace");
+            work(&mut Nft::open().expect("a socket"));
+        });
+        thread.join().expect("no panic");
+    }
+
+    #[test]
+    fn only_chains_of_others_that_drop_what_is_forwarded_are_in_the_way() {
+        alone(|nft| {
+            assert!(!nft.has_table("theirs").expect("an answer"));
+            assert_eq!(nft.dropping("ours").expect("an answer"), []);
+            for table in ["theirs", "ours"] {
+                let batch = Batch::of(table).table(Keeping::Open).base_chain(
+                    "kind",
+                    "filter",
+                    Hook::Forward,
+                    0,
+                );
+                let batch = batch.chain_with("strict", |chain| {
+                    let chain = chain.text(NFTA_CHAIN_TYPE, "filter").number(NFTA_CHAIN_POLICY, 0);
+                    chain.nested(NFTA_CHAIN_HOOK, |place| {
+                        let place = place.number(NFTA_HOOK_HOOKNUM, Hook::Forward.number());
+                        place.number(NFTA_HOOK_PRIORITY, 0)
+                    })
+                });
+                nft.commit(batch).expect("a table");
+            }
+            let found = nft.dropping("ours").expect("an answer");
+            let (family, table, chain) = ("inet", "theirs".to_owned(), "strict".to_owned());
+            assert_eq!(found, [Dropping { family, table, chain }]);
+            assert!(nft.has_table("theirs").expect("an answer"));
+            nft.commit(Batch::of("theirs").remove_table(Keeping::Open)).expect("an end");
+            nft.commit(Batch::of("theirs").remove_table(Keeping::Open)).expect("no error");
+            assert!(!nft.has_table("theirs").expect("an answer"));
+        });
+    }
+
+    #[test]
+    fn a_table_is_its_owner_s_while_that_lives() {
+        alone(|nft| {
+            let owned = || Batch::of("t").remove_table(Keeping::Owned).table(Keeping::Owned);
+            let made = nft.commit(owned());
+            if made.is_err_and(|error| matches!(error.errno, Errno::INVAL | Errno::OPNOTSUPP)) {
+                return;
+            }
+            let mut other = Nft::open().expect("a socket");
+            let refused = other.commit(Batch::of("t").remove_table(Keeping::Owned));
+            assert_eq!(refused.expect_err("not its own").errno, Errno::PERM);
+            *nft = Nft::open().expect("another socket");
+            assert!(other.has_table("t").expect("an answer"));
+            other.commit(owned()).expect("nobody's any more");
+        });
+    }
+
+    #[test]
+    fn a_batch_is_all_or_nothing() {
+        alone(|nft| {
+            let key = [1; NAME_BYTES];
+            let one = || std::iter::once(Element::Key(&key));
+            let bad =
+                Batch::of("t").table(Keeping::Open).set("s", SetKind::Names).add("none", one());
+            assert_eq!(nft.commit(bad).expect_err("no such set").errno, Errno::NOENT);
+            assert!(!nft.has_table("t").expect("an answer"));
+            let good = Batch::of("t").table(Keeping::Open).set("s", SetKind::Names).add("s", one());
+            nft.commit(good).expect("a table");
+            assert_eq!(nft.keys("t", "s").expect("keys"), [key.to_vec()]);
+        });
+    }
 }
