@@ -50,9 +50,17 @@ impl std::fmt::Display for FormatError {
 impl From<TemplateError> for FormatError {
     fn from(error: TemplateError) -> FormatError {
         let text = error.to_string();
-        match text.strip_prefix("execution error: ") {
-            Some(rest) => FormatError(format!("template: {rest}")),
-            None => FormatError(text),
+        if let Some(rest) = text.strip_prefix("execution error: ") {
+            return FormatError(format!("template: {rest}"));
+        }
+        // Go counts the lines of a template that cannot be read, not its columns.
+        let numbers = text.strip_prefix("template: ").map(|rest| rest.splitn(3, ':').collect());
+        let numbers: Vec<&str> = numbers.unwrap_or_default();
+        match numbers[..] {
+            [line, column, rest] if column.parse::<u32>().is_ok() => {
+                FormatError(format!("template: :{line}:{rest}"))
+            }
+            _ => FormatError(text),
         }
     }
 }
@@ -358,6 +366,7 @@ mod tests {
             error.to_string(),
             "template parsing error: template: :1:2: executing \"\" at <.Nope>: map has no entry for key \"Nope\""
         );
-        assert!(Format::parse("{{.X").is_err());
+        let error = Format::parse("{{.X").err().unwrap();
+        assert_eq!(error.reason(), "template: :1: unclosed action");
     }
 }
