@@ -24,10 +24,11 @@ mod selfexe;
 mod text;
 mod words;
 
+pub use cgroup::{OomEvent, OomWatch};
 pub use container::{
     CgroupManager, CheckpointOptions, Container, ContainerId, CreateOptions, CriuOptions,
-    ExecFlags, ExecOptions, ExecProcess, IoCount, RestoreOptions, StateRoot, Usage, create,
-    delete_damaged, restore, run,
+    ExecFlags, ExecOptions, ExecProcess, Given, IoCount, Live, RestoreOptions, StateRoot, Streams,
+    Usage, create, delete_damaged, restore, run, spawn, user_namespace,
 };
 pub use criu::CgroupMode;
 pub use error::{Error, StepError, StepKind};

@@ -42,7 +42,7 @@ pub(crate) use hierarchy::Hierarchies;
 use hierarchy::Version;
 pub(crate) use mounts::CgroupMount;
 use node::Node;
-pub(crate) use oom::{OomEvent, OomWatch};
+pub use oom::{OomEvent, OomWatch};
 pub(crate) use path::{CgroupPath, Manager};
 pub(crate) use record::CgroupRecord;
 pub(crate) use stats::{IoEntry, Stats};

@@ -14,10 +14,11 @@ use rustix::io::Errno;
 use super::controller::Controller;
 use super::error::CgroupError;
 use super::{Cgroup, node::read_text};
+use crate::error::Error;
 
 /// Becomes readable when there is something to [`OomWatch::take`].
 #[derive(Debug)]
-pub(crate) struct OomWatch {
+pub struct OomWatch {
     fd: OwnedFd,
     kind: Kind,
 }
@@ -30,7 +31,7 @@ enum Kind {
 
 /// What has happened since the last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OomEvent {
+pub enum OomEvent {
     /// Memory ran out, and unless that was switched off a process was killed.
     Oom,
     /// No process is left, or the cgroup is gone.
@@ -74,7 +75,11 @@ impl AsFd for OomWatch {
 
 impl OomWatch {
     /// Says what made the descriptor readable, and makes it wait again.
-    pub(crate) fn take(&mut self) -> Result<OomEvent, CgroupError> {
+    pub fn take(&mut self) -> Result<OomEvent, Error> {
+        Ok(self.look()?)
+    }
+
+    fn look(&mut self) -> Result<OomEvent, CgroupError> {
         let woken = self.drain()?;
         match &mut self.kind {
             Kind::V1 { dir } => Ok(match rustix::fs::access(&*dir, Access::EXISTS) {

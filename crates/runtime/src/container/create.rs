@@ -120,7 +120,11 @@ pub(super) struct Making<'a> {
     /// Its network devices, while they are the host's.
     devices: Option<netdev::Devices>,
     /// The signals that were blocked before we blocked any.
-    mask: SignalSet,
+    pub(super) mask: SignalSet,
+    /// The root file system, if it is not the directory that the configuration names.
+    pub(super) root_mount: Option<OwnedFd>,
+    /// The standard streams, if they are not our own.
+    pub(super) streams: Option<[OwnedFd; 3]>,
     /// Something of the container was visible to hooks, so those after its stop run too.
     pub(super) hooked: bool,
 }
@@ -154,6 +158,8 @@ impl<'a> Making<'a> {
             group: None,
             devices: None,
             mask: dhow_sys::blocked_signals(),
+            root_mount: None,
+            streams: None,
             hooked: false,
         };
         match making.dir.save_config(&bytes) {
@@ -194,7 +200,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    fn wants_terminal(&self) -> bool {
+    pub(super) fn wants_terminal(&self) -> bool {
         self.spec.process.as_ref().is_some_and(|process| process.terminal)
     }
 
@@ -210,6 +216,18 @@ impl<'a> Making<'a> {
     fn run(&mut self) -> Result<(Child, Option<OwnedFd>), Error> {
         let socket = self.options.console_socket.as_deref();
         let (console, receiver) = launch::console(socket, self.wants_terminal())?;
+        let child = self.run_on(console)?;
+        let master = match receiver {
+            Some(receiver) => {
+                receive_descriptor(receiver.as_fd()).map_err(Error::call("receive the terminal"))?
+            }
+            None => None,
+        };
+        Ok((child, master))
+    }
+
+    /// The same, the terminal going to `console`.
+    pub(super) fn run_on(&mut self, console: Option<Console>) -> Result<Child, Error> {
         // These hooks run between the container's creation and its program.
         let waits = points::any(&self.spec, HookKind::StartContainer);
         let child = self.launch(console, waits)?;
@@ -218,13 +236,7 @@ impl<'a> Making<'a> {
         } else {
             points::call(HookKind::Poststart, &self.record, &self.spec, Status::Running)?;
         }
-        let master = match receiver {
-            Some(receiver) => {
-                receive_descriptor(receiver.as_fd()).map_err(Error::call("receive the terminal"))?
-            }
-            None => None,
-        };
-        Ok((child, master))
+        Ok(child)
     }
 
     /// Makes the cgroup, clones the first process and sees it through.
@@ -249,7 +261,8 @@ impl<'a> Making<'a> {
         };
         let mask = self.mask;
         let (v2_dir, cgroup_tasks) = (entry.v2_dir, entry.v1_tasks);
-        let outer = Outer { console, start, cgroup_tasks, filter, mask };
+        let (root_mount, streams) = (self.root_mount.take(), self.streams.take());
+        let outer = Outer { console, start, cgroup_tasks, filter, mask, root_mount, streams };
         let plan = self.plan(&namespaces, outer)?;
         for warning in &plan.warnings {
             crate::notice::notice(warning);
@@ -338,7 +351,10 @@ impl<'a> Making<'a> {
             Some(cgroup) if has_cgroup_mount => cgroup.mounts(),
             _ => Vec::new(),
         };
-        let home = home::of(&self.record.rootfs, self.spec.process.as_ref());
+        let home = match &outer.root_mount {
+            Some(mount) => home::of_mount(mount.as_fd(), self.spec.process.as_ref()),
+            None => home::of(&self.record.rootfs, self.spec.process.as_ref()),
+        };
         let notify = self.options.notify_socket.as_deref().and_then(Path::to_str);
         let listener = outer.filter.as_ref().is_some_and(|filter| filter.listener.is_some());
         let facts = InitFacts {
@@ -371,6 +387,8 @@ impl<'a> Making<'a> {
             },
             cgroup_tasks: outer.cgroup_tasks,
             console: outer.console,
+            root_mount: outer.root_mount,
+            streams: outer.streams,
             start: outer.start,
             record: self.dir.process_file()?,
             parent_acts: !linux.net_devices.is_empty()
@@ -428,7 +446,7 @@ impl<'a> Making<'a> {
             Launched::Waiting(child) => child,
             Launched::Running(child) => {
                 if let Err(error) = self.announce(&child) {
-                    kill_and_reap(&child);
+                    launch::kill_and_reap(&child);
                     return Err(error);
                 }
                 child
@@ -437,7 +455,7 @@ impl<'a> Making<'a> {
         match back {
             Ok(()) => Ok(child),
             Err(error) => {
-                kill_and_reap(&child);
+                launch::kill_and_reap(&child);
                 Err(error)
             }
         }
@@ -477,13 +495,13 @@ impl<'a> Making<'a> {
         launch::announce(child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
     }
 
-    fn done(self) -> Container {
+    pub(super) fn done(self) -> Container {
         Container::from_parts(self.id.clone(), self.dir, self.record, self.spec)
     }
 
     /// Takes everything back, and returns the error that made it necessary. What cannot be taken back is
     /// said, and stays on record for `delete --force`.
-    fn undo(&self, error: Error) -> Error {
+    pub(super) fn undo(&self, error: Error) -> Error {
         if let Some(process) = self.record.process {
             let _ = process.signal(Signal::KILL.as_raw());
             if let Some(pid) = process.pid() {
@@ -523,6 +541,8 @@ struct Outer {
     cgroup_tasks: Vec<OwnedFd>,
     filter: Option<Filter>,
     mask: SignalSet,
+    root_mount: Option<OwnedFd>,
+    streams: Option<[OwnedFd; 3]>,
 }
 
 impl Parent for Making<'_> {
@@ -609,11 +629,6 @@ pub(super) fn available_capabilities(in_user_namespace: bool) -> CapSet {
 /// The larger of two limits, of which `None` is none at all.
 fn most(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.zip(other).map(|(one, other)| one.max(other))
-}
-
-fn kill_and_reap(child: &Child) {
-    let _ = dhow_sys::pidfd_kill(child.pidfd.as_fd(), Signal::KILL.as_raw());
-    let _ = child.wait();
 }
 
 pub(super) fn compile_seccomp(linux: &Linux) -> Result<Option<Filter>, Error> {

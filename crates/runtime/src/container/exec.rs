@@ -1,6 +1,6 @@
 //! One more process in a running container.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use dhow_spec::runtime::{Capabilities, Process, State, Status};
@@ -11,7 +11,7 @@ use super::launch::{self, Excursion, Launch, Launched, Parent, SeccompListener};
 use super::{Container, descriptors, home, mapping, rdt};
 use crate::cgroup::SubCgroups;
 use crate::error::Error;
-use crate::foreground::{self, SignalGuard};
+use crate::foreground::{self, Console, SignalGuard};
 use crate::init::{Step, SyncPoint, receive_descriptor};
 use crate::plan::{ProcessFacts, affinity, personality, plan_process, terminal};
 
@@ -73,6 +73,18 @@ pub struct ExecOptions {
     pub no_subreaper: bool,
 }
 
+/// What an additional process takes over from the world outside.
+pub(super) struct Outer<'a> {
+    pub(super) descriptors: Vec<RawFd>,
+    /// Its standard streams, if they are not our own.
+    pub(super) streams: Option<[OwnedFd; 3]>,
+    pub(super) console: Option<Console>,
+    /// As in [`ExecOptions::cgroup`].
+    pub(super) cgroup: &'a [String],
+    /// The signals that are blocked in it.
+    pub(super) mask: SignalSet,
+}
+
 impl Container {
     /// Runs one more process in the container: until its end, or with `detach` until its program runs.
     pub fn exec(&self, options: &ExecOptions) -> Result<Exit, Error> {
@@ -101,7 +113,22 @@ impl Container {
         if !options.detach && !options.no_subreaper {
             let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         }
-        let (child, master) = self.launch_exec(options, &process, mask)?;
+        let (console, receiver) =
+            launch::console(options.console_socket.as_deref(), process.terminal)?;
+        let outer = Outer {
+            descriptors: descriptors::inheritable(options.preserve_fds)?,
+            streams: None,
+            console,
+            cgroup: &options.cgroup,
+            mask,
+        };
+        let child = self.launch_exec(&process, outer)?;
+        let master = match receiver {
+            Some(receiver) => {
+                receive_descriptor(receiver.as_fd()).map_err(Error::call("receive the terminal"))?
+            }
+            None => None,
+        };
         let (pid_file, socket) = (options.pid_file.as_deref(), options.pidfd_socket.as_deref());
         if let Err(error) = launch::announce(&child, pid_file, socket) {
             // Nobody would know of it. It may have ended by itself.
@@ -146,13 +173,9 @@ impl Container {
         Ok(process)
     }
 
-    fn launch_exec(
-        &self,
-        options: &ExecOptions,
-        process: &Process,
-        mask: SignalSet,
-    ) -> Result<(Child, Option<OwnedFd>), Error> {
-        let descriptors = descriptors::inheritable(options.preserve_fds)?;
+    /// Clones the process and sees it through to its program.
+    pub(super) fn launch_exec(&self, process: &Process, outer: Outer<'_>) -> Result<Child, Error> {
+        let Outer { descriptors, streams, console, cgroup, mask } = outer;
         let gone = || Error::Died { signal: None };
         let record = self.record.process.ok_or_else(gone)?;
         let pidfd = record.open().ok_or_else(gone)?;
@@ -165,11 +188,10 @@ impl Container {
         let listener = filter.as_ref().is_some_and(|filter| filter.listener.is_some());
         let home =
             home::of(Path::new(&format!("/proc/{}/root", pid.as_raw_nonzero())), Some(process));
-        let (console, receiver) =
-            launch::console(options.console_socket.as_deref(), process.terminal)?;
-        let entry = self.entry(&options.cgroup)?;
+        let entry = self.entry(cgroup)?;
 
         let mut steps = Vec::new();
+        steps.extend(streams.map(Step::Streams));
         let affinities = process.exec_cpu_affinity.as_ref();
         steps.extend(affinity(affinities.and_then(|words| words.initial.as_deref()))?);
         if !entry.v1_tasks.is_empty() {
@@ -250,20 +272,14 @@ impl Container {
         };
         let mut parent = ExecParent { container: self, process, limits_from_outside, group };
         let launched = entered.and_then(|()| match launch.go(&mut excursion, &mut parent) {
-            Err(Error::CgroupRefuses { .. }) if options.cgroup.is_empty() => {
+            Err(Error::CgroupRefuses { .. }) if cgroup.is_empty() => {
                 self.go_beside(pid, launch, &mut excursion, &mut parent)
             }
             other => other,
         });
         excursion.end()?;
         let (Launched::Running(child) | Launched::Waiting(child)) = launched?;
-        let master = match receiver {
-            Some(receiver) => {
-                receive_descriptor(receiver.as_fd()).map_err(Error::call("receive the terminal"))?
-            }
-            None => None,
-        };
-        Ok((child, master))
+        Ok(child)
     }
 
     /// The same where the container's own cgroup takes no processes any more, because its first process

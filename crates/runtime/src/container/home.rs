@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use dhow_spec::runtime::Process;
@@ -26,6 +26,11 @@ pub(super) fn of(root: &Path, process: Option<&Process>) -> String {
     read(root)
         .and_then(|passwd| home_in(&passwd, process.user.uid).map(str::to_owned))
         .unwrap_or_else(fallback)
+}
+
+/// The same below a mount that has no path.
+pub(super) fn of_mount(root: BorrowedFd<'_>, process: Option<&Process>) -> String {
+    of(Path::new(&format!("/proc/self/fd/{}", root.as_raw_fd())), process)
 }
 
 fn read(root: &Path) -> Option<String> {

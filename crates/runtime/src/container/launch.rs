@@ -226,9 +226,14 @@ impl Dialogue<'_> {
     }
 
     fn end(&self) {
-        let _ = dhow_sys::pidfd_kill(self.child.pidfd.as_fd(), Signal::KILL.as_raw());
-        let _ = self.child.wait();
+        kill_and_reap(&self.child);
     }
+}
+
+/// Ends a process that nobody will look after.
+pub(super) fn kill_and_reap(child: &Child) {
+    let _ = dhow_sys::pidfd_kill(child.pidfd.as_fd(), Signal::KILL.as_raw());
+    let _ = child.wait();
 }
 
 fn give_word(to: BorrowedFd<'_>) -> Result<(), Error> {

@@ -7,6 +7,7 @@ mod checkpoint;
 mod create;
 mod delete;
 mod descriptors;
+mod embed;
 mod exec;
 mod home;
 mod id;
@@ -38,6 +39,7 @@ use state::{ProcessRecord, Record, START, StateDir};
 pub use checkpoint::{CheckpointOptions, CriuOptions};
 pub use create::{CgroupManager, CreateOptions, create, run};
 pub use delete::delete_damaged;
+pub use embed::{Given, Live, Streams, spawn, user_namespace};
 pub use exec::{ExecFlags, ExecOptions, ExecProcess};
 pub use id::ContainerId;
 pub(crate) use mountinfo::unescape;
@@ -113,12 +115,12 @@ impl Container {
     }
 
     /// Its first process, while that lives.
-    pub(crate) fn pidfd(&self) -> Option<OwnedFd> {
+    pub fn pidfd(&self) -> Option<OwnedFd> {
         self.record.process.and_then(ProcessRecord::open)
     }
 
     /// Word of the kernel that it has run out of memory.
-    pub(crate) fn watch_oom(&self) -> Result<OomWatch, Error> {
+    pub fn watch_oom(&self) -> Result<OomWatch, Error> {
         Ok(self.needed_cgroup("watch the memory of")?.watch_oom()?)
     }
 

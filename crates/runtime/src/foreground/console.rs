@@ -28,16 +28,22 @@ impl Console {
     /// For ourselves, who receive it on the second one: of the size of our own terminal, and with the line
     /// ends that our output needs.
     pub(crate) fn of_ours() -> Result<(Self, OwnedFd), Errno> {
+        let ours = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        let size = ours.iter().find_map(|fd| tcgetwinsize(fd).ok());
+        let size = size.map(|size| (size.ws_row, size.ws_col));
+        let (console, receiver) = Self::pair(size)?;
+        Ok((Self { plain_line_ends: wants_plain_line_ends(), ..console }, receiver))
+    }
+
+    /// For whoever receives it on the second one and has no terminal himself.
+    pub(crate) fn pair(size: Option<(u16, u16)>) -> Result<(Self, OwnedFd), Errno> {
         let (socket, receiver) = rustix::net::socketpair(
             AddressFamily::UNIX,
             SocketType::STREAM,
             SocketFlags::CLOEXEC,
             None,
         )?;
-        let ours = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-        let size = ours.iter().find_map(|fd| tcgetwinsize(fd).ok());
-        let size = size.map(|size| (size.ws_row, size.ws_col));
-        Ok((Self { socket, size, plain_line_ends: wants_plain_line_ends() }, receiver))
+        Ok((Self { socket, size, plain_line_ends: false }, receiver))
     }
 }
 

@@ -74,6 +74,7 @@ impl Child<'_> {
     fn take(&mut self, step: &Step) -> Result<(), Fault> {
         match step {
             Step::TakeRoot { .. }
+            | Step::AttachRoot { .. }
             | Step::HoldRoot { .. }
             | Step::DetachRootParent
             | Step::Remount { .. }
@@ -121,6 +122,10 @@ impl Child<'_> {
         match step {
             Step::TakeRoot { path } => {
                 self.root = Some(mounts::take_root(path)?);
+                Ok(())
+            }
+            Step::AttachRoot { mount, path } => {
+                self.root = Some(mounts::attach_root(mount.as_fd(), path)?);
                 Ok(())
             }
             Step::HoldRoot { root } => {
@@ -328,6 +333,11 @@ fn take_plain(step: &Step) -> Result<(), Fault> {
             // Nobody in there may trace or read this process before it is one of them.
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
             dhow_sys::set_namespace(namespace.as_fd(), *kinds)?;
+        }
+        Step::Streams([stdin, stdout, stderr]) => {
+            rustix::stdio::dup2_stdin(stdin)?;
+            rustix::stdio::dup2_stdout(stdout)?;
+            rustix::stdio::dup2_stderr(stderr)?;
         }
         Step::Unshare(namespaces) => dhow_sys::unshare(*namespaces)?,
         Step::LoopbackUp => dhow_sys::loopback_up()?,

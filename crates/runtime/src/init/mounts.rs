@@ -45,6 +45,14 @@ pub(super) fn take_root(path: &CStr) -> Result<Place, Fault> {
     Ok(tree)
 }
 
+/// Attaches a mount that nobody has seen yet as the root file system.
+pub(super) fn attach_root(mount: BorrowedFd<'_>, path: &CStr) -> Result<Place, Fault> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = rustix::fs::open(path, flags, Mode::empty()).at(At::Target)?;
+    attach(mount, place.as_fd())?;
+    Ok(Place::from(rustix::io::fcntl_dupfd_cloexec(mount, 3)?))
+}
+
 /// Makes the mount that the root's own mount hangs on private; which one that is, only the path says.
 pub(super) fn detach_root_parent(root: BorrowedFd<'_>) -> Result<(), Fault> {
     // `..` of a mount's root is the directory that holds the mount point, in the parent mount.

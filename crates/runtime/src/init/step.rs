@@ -55,6 +55,8 @@ pub(crate) enum Step {
     Propagation { flags: MountFlags },
     /// Mount the root file system onto itself and hold it as the root of what follows.
     TakeRoot { path: CString },
+    /// Attach a detached mount where the root file system is to be, and hold it as the root of what follows.
+    AttachRoot { mount: OwnedFd, path: CString },
     /// Hold a directory as the root of what follows, without mounting anything.
     HoldRoot { root: OwnedFd },
     /// Make the mount that holds the root file system private, as pivot_root demands.
@@ -90,6 +92,8 @@ pub(crate) enum Step {
     MoveRoot { unmount: Vec<CString> },
     /// Only chroot: the mount namespace is not the container's own.
     ChangeRoot,
+    /// Take these as the standard streams.
+    Streams([OwnedFd; 3]),
     /// Give the standard streams to the container's user.
     OwnStdio(Uid),
     /// Set a resource limit.
@@ -309,6 +313,10 @@ impl fmt::Display for Step {
                 write!(f, "set propagation of / to {:#x}", flags.bits())
             }
             Self::TakeRoot { path } => write!(f, "mount root file system {}", lossy(path)),
+            Self::AttachRoot { path, .. } => {
+                write!(f, "attach root file system to {}", lossy(path))
+            }
+            Self::Streams(_) => write!(f, "take the standard streams"),
             Self::HoldRoot { .. } => write!(f, "open the container's root"),
             Self::DetachRootParent => write!(f, "make the root file system's parent mount private"),
             Self::Mount(mount) => mount.fmt(f),

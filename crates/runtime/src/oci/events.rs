@@ -148,7 +148,7 @@ fn follow(container: &Container, interval: Duration) -> Result<(), Failure> {
         let left = next.saturating_duration_since(Instant::now());
         let ended = wait(process.as_fd(), watch.as_ref(), left)?;
         let event = watch.as_mut().map_or(Ok(OomEvent::Nothing), OomWatch::take);
-        match event.map_err(Error::from)? {
+        match event? {
             OomEvent::Oom => print(&oom_line(id))?,
             OomEvent::Ended => return Ok(()),
             OomEvent::Nothing => {}

@@ -46,6 +46,10 @@ pub(crate) struct InitFacts<'a> {
     pub(crate) cgroup_tasks: Vec<OwnedFd>,
     /// The socket that takes the terminal's master.
     pub(crate) console: Option<Console>,
+    /// A detached mount to be the root instead of the directory at `rootfs`.
+    pub(crate) root_mount: Option<OwnedFd>,
+    /// The standard streams, if they are not the runtime's own.
+    pub(crate) streams: Option<[OwnedFd; 3]>,
     /// The socket on which the container waits for its start; without one it goes on by itself.
     pub(crate) start: Option<OwnedFd>,
     /// Takes the process's own line, for the container's record.
@@ -104,6 +108,7 @@ pub(crate) fn plan(
     let order = order(namespaces, facts.privileged);
     let waits = facts.start.is_some();
     let mut steps = vec![Step::DieWithParent];
+    steps.extend(facts.streams.map(Step::Streams));
     // Cgroups come first: what the process costs from here on is the container's.
     if !facts.cgroup_tasks.is_empty() {
         steps.push(Step::EnterCgroups { tasks: facts.cgroup_tasks });
@@ -127,6 +132,7 @@ pub(crate) fn plan(
     };
     let root = RootFacts {
         rootfs: facts.rootfs,
+        mount: facts.root_mount,
         console: facts.console,
         hooks: facts.hooks_before_pivot,
         no_pivot: facts.no_pivot,
@@ -312,6 +318,7 @@ fn set_names(
 /// What the root file system's steps depend on.
 struct RootFacts<'a> {
     rootfs: &'a Path,
+    mount: Option<OwnedFd>,
     console: Option<Console>,
     hooks: bool,
     no_pivot: bool,
@@ -337,9 +344,11 @@ fn set_root(
     }
     let path = c_string(facts.rootfs.as_os_str().as_encoded_bytes());
     // Without mounts of its own the container gets none: they would be the host's.
-    steps.push(match facts.own_mounts {
-        true => Step::TakeRoot { path },
-        false => Step::HoldRoot { root: open_root(facts.rootfs)? },
+    steps.push(match (facts.own_mounts, facts.mount) {
+        (true, None) => Step::TakeRoot { path },
+        (true, Some(mount)) => Step::AttachRoot { mount, path },
+        (false, Some(root)) => Step::HoldRoot { root },
+        (false, None) => Step::HoldRoot { root: open_root(facts.rootfs)? },
     });
     if propagation.shared && facts.own_mounts {
         steps.push(Step::DetachRootParent);

@@ -60,6 +60,8 @@ fn planned(spec: &Spec) -> Result<InitPlan, Error> {
         },
         cgroup_tasks: Vec::new(),
         console: None,
+        root_mount: None,
+        streams: None,
         start: None,
         record: std::fs::File::open("/dev/null").unwrap().into(),
         parent_acts: false,
