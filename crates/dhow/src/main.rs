@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let role = words.next();
     match role.as_ref().and_then(|word| word.to_str()) {
         Some("oci") => ExitCode::from(dhow_runtime::oci_main("dhow oci", &environment(), words)),
+        Some("monitor") => ExitCode::from(dhow_monitor::main(words)),
         Some("hello") => hello::main(),
         _ => {
             let variable = dhow_cli::Environment { variable };

@@ -5,11 +5,17 @@
 //! and go. What happens is in the [`journal`] before anybody is told.
 //! One thread, one poll loop, no async runtime. Nothing here knows HTTP, images or the engine's database.
 
+mod clock;
 mod connection;
 pub mod journal;
+pub mod log;
+mod process;
 mod protocol;
 mod spawn;
 
 pub use connection::{Connection, ConnectionError, listen};
+pub use dhow_spec::runtime::Process;
+pub use dhow_sys::{Child, Exit};
+pub use process::main;
 pub use protocol::*;
 pub use spawn::{StartError, Started, start};

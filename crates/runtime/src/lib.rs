@@ -34,3 +34,4 @@ pub use criu::CgroupMode;
 pub use error::{Error, StepError, StepKind};
 pub use notice::on_notice;
 pub use oci::{Environment, main as oci_main};
+pub use words::capability_names;

@@ -1,6 +1,6 @@
 //! File descriptors as a set: closing at exec, and naming one by its path under `/proc`.
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -70,6 +70,19 @@ pub fn is_inheritable(number: RawFd) -> bool {
 pub fn keep_at_exec(number: RawFd) -> Result<(), Errno> {
     // SAFETY: F_SETFD changes a flag; the descriptor stays open and whose it was.
     check(unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, 0) }).map(drop)
+}
+
+/// Takes over a descriptor that whoever executed this program left at `number`, and keeps it from coming
+/// programs; nothing if none is open there, or if it is close-on-exec and so somebody's who runs here.
+pub fn take_descriptor(number: RawFd) -> Option<OwnedFd> {
+    if !is_inheritable(number) {
+        return None;
+    }
+    // SAFETY: an inheritable descriptor was not opened by this program, whose own are close-on-exec from
+    // birth; marking it makes the next call find it taken.
+    let marked = unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: as said, nobody else in this program owns it.
+    check(marked).ok().map(|_| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Makes `number` name what `fd` does, inheritable, in a child that owns nothing at that number. May run

@@ -26,6 +26,7 @@ pub use bpf::{BpfInstruction, DeviceProgram};
 pub use btrfs::{btrfs_create, btrfs_destroy, btrfs_limit, btrfs_set_readonly, btrfs_snapshot};
 pub use fd::{
     FdPath, close_on_exec_from, close_others, fd_path, is_inheritable, keep_at_exec, place_at,
+    take_descriptor,
 };
 pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use link::{Link, LinkAddress, Links};
@@ -35,7 +36,7 @@ pub use net::loopback_up;
 pub use netlink::{NetlinkError, NetlinkRequest, NetlinkSocket, attributes as netlink_attributes};
 pub use process::{
     Argv, Child, Clone, Exit, Memory, clone_child, close_copy, exec_again, execve, exit_now,
-    working_directory_is_reachable,
+    release_memory, working_directory_is_reachable,
 };
 pub use program::adopt_program;
 pub use quota::{limit_project, set_project};
@@ -46,6 +47,6 @@ pub use seccomp::{
     seccomp_flags_supported,
 };
 pub use signal::{
-    ReceivedSignal, SignalSet, blocked_signals, end_on_signals, ignored_signals, kill, pidfd_kill,
-    read_signal, reset_dispositions, set_mask, signal_fd,
+    ReceivedSignal, SignalSet, blocked_signals, end_on_signals, ignored_signals, kill, pidfd_exit,
+    pidfd_kill, read_signal, reset_dispositions, set_mask, signal_fd,
 };

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::process::check;
+use crate::process::{Exit, check};
 
 /// A set of signals, as the kernel keeps it: bit `n - 1` for signal `n`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +128,35 @@ pub fn pidfd_kill(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), Errno> {
         )
     })
     .map(drop)
+}
+
+/// How the process behind `pidfd` ended, also if it is no child of ours and has been reaped; `None` while it
+/// lives or nobody has reaped it. Fails with `ENOTTY` or `EINVAL` before Linux 6.15, which cannot tell.
+pub fn pidfd_exit(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, Errno> {
+    /// `struct pidfd_info` in its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xff, 11, struct pidfd_info)`.
+    const GET_INFO: libc::Ioctl =
+        (3 << 30 | size_of::<Info>() << 16 | 0xff << 8 | 11) as libc::Ioctl;
+    let mut info = Info { mask: EXIT, ..Info::default() };
+    // SAFETY: the request carries the structure's size, and the kernel writes no more than that.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO, &raw mut info) };
+    match check(result.into()) {
+        Err(errno) => Err(errno),
+        Ok(_) if info.mask & EXIT == 0 => Ok(None),
+        Ok(_) if libc::WIFSIGNALED(info.exit_code) => {
+            Ok(Some(Exit::Signal(libc::WTERMSIG(info.exit_code))))
+        }
+        Ok(_) => Ok(Some(Exit::Code(libc::WEXITSTATUS(info.exit_code) as u8))),
+    }
 }
 
 /// A signal that came in.

@@ -60,6 +60,8 @@ pub enum Event {
         /// The how-manieth time, from 1 on.
         count: u32,
     },
+    /// Somebody asked for the container's end while it waited for its restart: it stays as it is.
+    RestartCancelled,
     /// Somebody asked for the container's end.
     #[serde(rename_all = "camelCase")]
     Stopping {

@@ -149,7 +149,7 @@ pub struct ExecRequest {
     pub exec_id: String,
     /// What is run, and as whom; its `terminal` and `consoleSize` count.
     pub process: Process,
-    /// It is given everything that the host has: no seccomp filter.
+    /// It is given every capability that can be given.
     #[serde(default)]
     pub privileged: bool,
     /// The client, if one is there, and what of it is connected.

@@ -72,6 +72,11 @@ impl Capability {
     }
 }
 
+/// The names of all capabilities, for who gives a process everything.
+pub fn capability_names() -> Vec<String> {
+    Capability::all().map(Capability::name).collect()
+}
+
 /// A set of capabilities, in the bits that `capset(2)` takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct CapSet(u64);

@@ -17,6 +17,7 @@ mod signal;
 
 use std::fmt;
 
+pub use capability::capability_names;
 pub(crate) use capability::{CapSet, Capability};
 pub(crate) use cpulist::parse_cpu_list;
 pub(crate) use ioprio::io_priority;
