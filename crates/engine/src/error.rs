@@ -12,6 +12,7 @@ use dhow_store::{ContainerRecordError, DbError, SnapshotsError, StoreError, Stor
 
 use crate::containers::request::RequestError;
 use crate::images::PullError;
+use crate::volumes::VolumeError;
 
 /// What can be done about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +210,8 @@ pub enum Error {
     },
     /// The engine is going down.
     Closing,
+    /// A volume.
+    Volume(Box<VolumeError>),
 }
 
 /// What a paused container was asked for.
@@ -276,6 +279,7 @@ impl Error {
             | Self::ExecRunning { .. }
             | Self::Conflict { .. } => ErrorClass::Conflict,
             Self::NotPaused { .. } => ErrorClass::Internal,
+            Self::Volume(error) => error.class(),
             Self::NotModified => ErrorClass::NotModified,
             Self::Dependency { class, .. } | Self::Network { class, .. } => *class,
             Self::Unsupported { .. } => ErrorClass::Unsupported,
@@ -321,6 +325,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchContainer { query } => write!(f, "No such container: {query}"),
+            Self::Volume(error) => error.fmt(f),
             Self::AmbiguousId { query } => {
                 write!(f, "Multiple IDs found with provided prefix: {query}")
             }
@@ -415,6 +420,12 @@ impl fmt::Display for StartError {
 impl std::error::Error for Error {}
 
 impl std::error::Error for StartError {}
+
+impl From<VolumeError> for Error {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(Box::new(error))
+    }
+}
 
 impl From<ContainerRecordError> for Error {
     fn from(error: ContainerRecordError) -> Self {

@@ -14,6 +14,7 @@ pub mod plan;
 mod readiness;
 #[cfg(test)]
 mod testing;
+pub mod volumes;
 
 pub use containers::asks::{
     AttachRequest, AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart, ListRequest,

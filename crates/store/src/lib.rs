@@ -31,8 +31,8 @@ pub use image::{
     StoreImageError, chain_ids,
 };
 pub use layer::{
-    Applied, ApplyError, ApplyFault, ApplyOptions, ChangeKind, DiffError, DiffOptions, DiffSink,
-    IdRange, LayerWriter, Owners, TreeError, Unmakeable,
+    Applied, ApplyError, ApplyFault, ApplyOptions, ChangeKind, CopiedUp, DiffError, DiffOptions,
+    DiffSink, IdRange, LayerWriter, Owners, RootView, TreeError, Unmakeable,
 };
 pub use snapshot::{
     Btrfs, Mounts, Overlay2, PrepareOptions, SnapshotError, Snapshots, SnapshotsError, Snapshotter,

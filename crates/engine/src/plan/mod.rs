@@ -26,7 +26,7 @@ mod survey;
 mod user;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 

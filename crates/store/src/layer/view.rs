@@ -24,6 +24,8 @@ use super::trail::{FileId, file_id, open_dir};
 pub(crate) struct View {
     layers: Vec<Rc<OwnedFd>>,
     form: Form,
+    /// Where in the layers its root is; the layers' own roots where empty.
+    base: Vec<u8>,
 }
 
 /// A directory of a view: of every layer that takes part in it, the topmost first.
@@ -50,7 +52,12 @@ pub(crate) struct Child {
 impl View {
     /// A view of these layers' roots, the topmost first.
     pub(crate) fn new(layers: Vec<OwnedFd>, form: Form) -> Self {
-        Self { layers: layers.into_iter().map(Rc::new).collect(), form }
+        Self { layers: layers.into_iter().map(Rc::new).collect(), form, base: Vec::new() }
+    }
+
+    /// The same layers from a directory on; there are no links on the way to it.
+    pub(crate) fn below(&self, path: &[u8]) -> Self {
+        Self { layers: self.layers.clone(), form: self.form, base: path.to_vec() }
     }
 
     /// How marks look in it.
@@ -60,7 +67,7 @@ impl View {
 
     /// The root; `None` if there are no layers.
     pub(crate) fn root(&self) -> Result<Option<Dir>, Errno> {
-        self.root_below(0)
+        self.find_dir(0, &self.base)
     }
 
     /// The root of the layers from `first` on.

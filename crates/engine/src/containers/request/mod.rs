@@ -30,6 +30,7 @@ pub use endpoint::{EndpointConfig, MacAddress};
 pub use error::{Conflict, Field, HealthFault, LimitFault, MountFault, RequestError, RestartFault};
 pub use host::{HostConfig, parse_time_offset};
 pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode, UtsMode};
+pub(crate) use mount::check_volume_name;
 pub use mount::{
     Bind, BindMode, BindRequest, BindSource, DriverRequest, ImageRequest, MountRequest,
     MountSource, Relabel, TmpfsRequest, VolumeRequest, VolumesFrom,
