@@ -29,12 +29,15 @@ pub use containers::top::Top;
 pub use containers::views::{
     ContainerDetails, ContainerSize, ContainerSummary, Created, MountDetails,
 };
+pub use dhow_distribution::{Credentials, Event as Transfer};
 pub use dhow_runtime::{IoCount, Usage};
-pub use engine::{Engine, EngineFacts, EngineOptions, ImageCount, OpenError, Wait};
+pub use engine::{Engine, EngineFacts, EngineOptions, ImageCount, NetworkView, OpenError, Wait};
 pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
 pub use events::{Event, EventKind, EventStream, EventsRequest};
 pub use filters::Filters;
 pub use images::{
-    BlobFault, HELLO, HelloError, ImageEngine, ImageEngineOptions, Interruption, LayerFault,
-    Progress, PullError, PullRequest, Pulled, PushError, PushRequest, Ready, Step, Watcher,
+    BlobFault, HELLO, HelloError, HistoryRow, ImageConflict, ImageDetails, ImageEngine,
+    ImageEngineOptions, ImageFilters, ImageRow, ImageUser, ImagesError, Interruption, LayerFault,
+    LoadedImage, ManifestRow, ManifestRowKind, Progress, Pruned, PullError, PullRequest, Pulled,
+    PushError, PushRequest, Ready, Removed, Saveable, Step, Watcher,
 };

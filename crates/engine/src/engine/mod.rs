@@ -27,6 +27,7 @@ use crate::images::ImageEngine;
 
 pub use calls::Wait;
 pub use facts::{EngineFacts, ImageCount};
+pub use network::NetworkView;
 pub(crate) use network::describe;
 pub use open::{EngineOptions, OpenError};
 

@@ -3,12 +3,14 @@
 //! Invariant: a sandbox is named like its container, so that what an earlier engine made is found again.
 //! Absent on purpose: the host's and other containers' networks, which are joined and not made.
 
+use std::collections::BTreeMap;
+
 use dhow_network::{
     Endpoint, EndpointRequest, Mac, NetworkClass, NetworkError, PortMapping, SandboxId,
     SandboxRequest,
 };
 
-use super::Shared;
+use super::{Engine, Shared};
 use crate::containers::request::{CreateRequest, HostConfig, NetworkMode, Port, Protocol};
 use crate::containers::state::{EndpointDetails, PublishedPort};
 use crate::error::{Error, ErrorClass};
@@ -32,6 +34,51 @@ impl Shared {
     /// Gives a container's sandbox back; that there is none is no error.
     pub(crate) fn release_sandbox(&self, id: &str) -> Result<(), Error> {
         Ok(self.network.release(&id.parse()?)?)
+    }
+}
+
+/// A network, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkView {
+    /// Its name.
+    pub name: String,
+    /// Its id, made of the name.
+    pub id: String,
+    /// `bridge`, `host` or `null`.
+    pub driver: &'static str,
+    /// Its addresses and its gateway, once it has any.
+    pub subnet: Option<(String, String)>,
+    /// What Docker's bridge tells of itself.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Engine {
+    /// The networks that every engine has.
+    pub fn networks(&self) -> Vec<NetworkView> {
+        let found = self.shared.network.networks();
+        let networks = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
+        let view = |(name, driver): (&str, &'static str)| {
+            let details = found.iter().find(|details| details.name == name);
+            let option = |name: &str, value: String| (format!("com.docker.network.{name}"), value);
+            NetworkView {
+                name: name.to_owned(),
+                id: digest_of(&["network", name]),
+                driver,
+                subnet: details
+                    .map(|details| (details.subnet.to_string(), details.gateway.to_string())),
+                options: details
+                    .map(|details| {
+                        BTreeMap::from([
+                            option("bridge.default_bridge", "true".to_owned()),
+                            option("bridge.enable_ip_masquerade", "true".to_owned()),
+                            option("bridge.name", details.interface.clone()),
+                            option("driver.mtu", details.mtu.to_string()),
+                        ])
+                    })
+                    .unwrap_or_default(),
+            }
+        };
+        networks.map(view).into()
     }
 }
 

@@ -7,7 +7,10 @@ use std::io;
 
 use dhow_spec::image::ImageError;
 use dhow_spec::{Digest, Reference};
-use dhow_store::{ContentError, DbError, ImageName, SnapshotsError, StoreImageError};
+use dhow_store::{
+    ContentError, DbError, ImageName, LoadError, SaveError, SnapshotsError, StoreError,
+    StoreImageError,
+};
 
 use super::part::Interruption;
 
@@ -102,6 +105,62 @@ pub enum PushError {
     Ended,
 }
 
+/// What was asked about images that are here, and not done.
+#[derive(Debug)]
+pub enum ImagesError {
+    /// The store's images.
+    Store(StoreImageError),
+    /// Containers or names are in the way of an image's removal.
+    InUse {
+        /// The image.
+        image: Digest,
+        /// What is in the way.
+        conflict: ImageConflict,
+    },
+    /// A container is in the way of taking an image's last name.
+    NameInUse {
+        /// The name, as people write it.
+        name: String,
+        /// The container.
+        container: String,
+        /// The image.
+        image: Digest,
+    },
+    /// A new name cannot say what it points to.
+    TagWithDigest,
+    /// An archive that cannot be written.
+    Save(SaveError),
+    /// An archive that cannot be read.
+    Load(LoadError),
+    /// What images are unpacked to.
+    Snapshots(SnapshotsError),
+    /// The store as a whole.
+    Whole(Box<StoreError>),
+    /// The store's database.
+    Db(DbError),
+    /// What pulls and loads have in common.
+    Pull(Box<PullError>),
+    /// The engine is going down.
+    Ended,
+}
+
+/// What keeps an image from being removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageConflict {
+    /// A container of it runs.
+    Running {
+        /// The container.
+        container: String,
+    },
+    /// A container of it is there.
+    Stopped {
+        /// The container.
+        container: String,
+    },
+    /// It has names in more than one repository.
+    Repositories,
+}
+
 impl LayerFault {
     /// The interruption behind it, if that is what it is.
     pub(super) fn interruption(&self) -> Option<Interruption> {
@@ -172,6 +231,78 @@ impl fmt::Display for LayerFault {
             Self::Below => f.write_str("a layer below it failed"),
             Self::Lost => f.write_str("its thread died"),
         }
+    }
+}
+
+impl fmt::Display for ImagesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(StoreImageError::NotFound { text }) => write!(f, "No such image: {text}"),
+            Self::Store(error) => error.fmt(f),
+            Self::InUse { image, conflict } => {
+                let forced = match conflict {
+                    ImageConflict::Running { .. } => "cannot be forced",
+                    _ => "must be forced",
+                };
+                let id = image.hex();
+                let image = short(&id);
+                write!(f, "conflict: unable to delete {image} ({forced}) - image is {conflict}")
+            }
+            Self::NameInUse { name, container, image } => write!(
+                f,
+                "conflict: unable to remove repository reference \"{name}\" (must force) - container \
+                 {} is using its referenced image {}",
+                short(container),
+                short(&image.hex())
+            ),
+            Self::TagWithDigest => f.write_str("refusing to create a tag with a digest reference"),
+            Self::Save(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Snapshots(error) => error.fmt(f),
+            Self::Whole(error) => error.fmt(f),
+            Self::Db(error) => error.fmt(f),
+            Self::Pull(error) => error.fmt(f),
+            Self::Ended => f.write_str("the engine is going down"),
+        }
+    }
+}
+
+impl fmt::Display for ImageConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running { container } => {
+                write!(f, "being used by running container {}", short(container))
+            }
+            Self::Stopped { container } => {
+                write!(f, "being used by stopped container {}", short(container))
+            }
+            Self::Repositories => f.write_str("referenced in multiple repositories"),
+        }
+    }
+}
+
+/// An id as people see it.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+impl std::error::Error for ImagesError {}
+
+impl From<StoreImageError> for ImagesError {
+    fn from(error: StoreImageError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<StoreError> for ImagesError {
+    fn from(error: StoreError) -> Self {
+        Self::Whole(Box::new(error))
+    }
+}
+
+impl From<DbError> for ImagesError {
+    fn from(error: DbError) -> Self {
+        Self::Db(error)
     }
 }
 

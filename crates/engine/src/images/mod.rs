@@ -5,6 +5,9 @@
 //! grow with the image, and a layer that is here already is unpacked by the same code.
 //! Absent on purpose: what a registry's protocol is, and how layers lie on disk.
 
+mod archive;
+mod catalog;
+mod class;
 mod error;
 mod fetch;
 mod hello;
@@ -15,9 +18,13 @@ mod progress;
 mod pull;
 mod push;
 mod ready;
+mod remove;
 mod unpack;
+mod wanted;
 
-pub use error::{BlobFault, LayerFault, PullError, PushError};
+pub use archive::{LoadedImage, Saveable};
+pub use catalog::{HistoryRow, ImageDetails, ImageRow, ManifestRow, ManifestRowKind};
+pub use error::{BlobFault, ImageConflict, ImagesError, LayerFault, PullError, PushError};
 pub use hello::{HELLO, HelloError};
 pub use options::{ImageEngine, ImageEngineOptions};
 pub use part::Interruption;
@@ -25,3 +32,5 @@ pub use progress::{Progress, Step, Watcher};
 pub use pull::{PullRequest, Pulled};
 pub use push::PushRequest;
 pub use ready::Ready;
+pub use remove::{ImageUser, Pruned, Removed};
+pub use wanted::ImageFilters;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use dhow_archive::compress::Limits;
-use dhow_distribution::Client;
+use dhow_distribution::{Client, Credentials, Keyring, Login};
 use dhow_store::{Owners, Snapshots, Store};
 use tokio::sync::Semaphore;
+
+use super::error::{ImagesError, PullError};
 
 /// How images are moved.
 #[derive(Debug, Clone)]
@@ -74,6 +76,32 @@ impl ImageEngine {
             unpacks: Arc::new(Semaphore::new(options.unpacks_max.max(1))),
             options: Arc::new(options),
         }
+    }
+
+    /// The same for somebody whom a registry knows.
+    pub fn with_credentials(&self, registry: &str, credentials: Credentials) -> Self {
+        self.with_client(self.client.with_credentials(Keyring::of(registry, credentials)))
+    }
+
+    /// Asks a registry whether it knows somebody; gives what is to be kept in place of the password, if anything.
+    pub async fn login(
+        &self,
+        registry: &str,
+        credentials: Credentials,
+    ) -> Result<Option<String>, PullError> {
+        let client = self.client.with_credentials(Keyring::of(registry, credentials));
+        match client.login(registry).await? {
+            Login::Identity(Credentials::Identity { token }) => Ok(Some(token)),
+            Login::Identity(_) | Login::Accepted | Login::Open => Ok(None),
+        }
+    }
+
+    /// Runs what blocks where that harms nobody.
+    pub(super) async fn wait<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ImagesError> + Send + 'static,
+    ) -> Result<T, ImagesError> {
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(ImagesError::Ended))
     }
 
     /// The same for somebody with credentials of his own.

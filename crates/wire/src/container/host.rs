@@ -55,6 +55,8 @@ object! {
         masked_paths: Option<Vec<String>> = "MaskedPaths",
         readonly_paths: Option<Vec<String>> = "ReadonlyPaths",
         init: Option<bool> => "Init",
+        /// Not Docker's: `[monotonic=|boottime=]SECONDS`, as `--time-offset` has it.
+        time_offsets: Vec<String> => "TimeOffsets",
     }
 
     /// Where output is kept.
