@@ -1,0 +1,43 @@
+//! Base64 as registries' credentials come in it: either alphabet, with or without padding.
+//!
+//! Invariant: what is no base64 is nothing.
+
+/// Decodes; `None` for what is no base64.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=');
+    let mut out = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.bytes() {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    // A single digit is no byte.
+    (count != 6).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_alphabet() {
+        for text in ["++//+A==", "--__-A", "--__-A=="] {
+            assert_eq!(decode(text).unwrap(), [0xfb, 0xef, 0xff, 0xf8], "{text}");
+        }
+        assert_eq!(decode("e30=").unwrap(), b"{}");
+        assert_eq!(decode("").unwrap(), b"");
+        assert_eq!((decode("a"), decode("a b")), (None, None));
+    }
+}

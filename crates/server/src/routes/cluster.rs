@@ -1,0 +1,30 @@
+//! Swarm and plug-ins: Docker's answers of an engine that has neither.
+//!
+//! Invariant: nothing here succeeds but empty lists.
+
+use hyper::Method;
+
+use crate::http::call::Call;
+use crate::http::error::ApiError;
+use crate::http::reply::Reply;
+
+pub(super) fn dispatch(call: &Call, path: &[&str]) -> Result<Reply, ApiError> {
+    match (&call.method, path) {
+        (&Method::GET, ["plugins"]) => Ok(Reply::ok(&[(); 0])),
+        (&Method::GET, ["plugins", name @ .., "json"])
+        | (
+            &Method::POST,
+            ["plugins", name @ .., "enable" | "disable" | "upgrade" | "push" | "set"],
+        ) if !name.is_empty() => {
+            Err(ApiError::not_found(format!("plugin \"{}\" not found", name.join("/"))))
+        }
+        (&Method::DELETE, ["plugins", name @ ..]) if !name.is_empty() => {
+            Err(ApiError::not_found(format!("plugin \"{}\" not found", name.join("/"))))
+        }
+        (_, ["plugins", ..]) => Err(ApiError::unsupported("plugins")),
+        (&Method::POST, ["swarm", "init" | "join" | "unlock"]) => {
+            Err(ApiError::unsupported("swarm mode"))
+        }
+        _ => Err(ApiError::no_swarm()),
+    }
+}

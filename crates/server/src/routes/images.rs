@@ -1,0 +1,333 @@
+//! Images.
+//!
+//! Invariant: what an image is called here is what Docker would call it.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use dhow_engine::{
+    ImageDetails, ImageFilters, ImageRow, ImagesError, ManifestRow, ManifestRowKind, Removed,
+};
+use dhow_spec::image::Timestamp;
+use dhow_spec::{Platform, Reference, Tag};
+use dhow_wire::{
+    Filters, HistoryItem, ImageData, ImageDataSize, ImageDeleted, ImageInspect, ImageMetadata,
+    ImageRootFs, ImageSummary, ImagesPruned, JsonMessage, ManifestSize, ManifestSummary,
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use crate::app::App;
+use crate::compat::{Message, adapt};
+use crate::convert::signed;
+use crate::http::body::Pieces;
+use crate::http::call::Call;
+use crate::http::error::ApiError;
+use crate::http::reply::Reply;
+use crate::routes::pull;
+
+pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
+    match (&call.method, path) {
+        (&Method::GET, ["json"]) => list(app, &call).await,
+        (&Method::GET, ["search"]) => Err(ApiError::unsupported("searching registries")),
+        (&Method::GET, ["get"]) => {
+            let names = call.query.all("names").flat_map(|names| names.split(','));
+            let names = names.map(str::to_owned).collect();
+            save(app, &call, names).await
+        }
+        (&Method::GET, [name @ .., "get"]) => save(app, &call, vec![name.join("/")]).await,
+        (&Method::GET, [name @ .., "history"]) => history(app, &call, &name.join("/")).await,
+        (&Method::GET, [name @ .., "json"]) => inspect(app, &call, &name.join("/")).await,
+        (&Method::GET, [_, .., "attestations"]) => {
+            Err(ApiError::unsupported("reading attestations"))
+        }
+        (&Method::POST, ["load"]) => load(app, call).await,
+        (&Method::POST, ["create"]) => pull::create(app, call).await,
+        (&Method::POST, ["prune"]) => prune(app, &call).await,
+        (&Method::POST, [name @ .., "push"]) => pull::push(app, &call, &name.join("/")).await,
+        (&Method::POST, [name @ .., "tag"]) => tag(app, &call, &name.join("/")).await,
+        (&Method::DELETE, name) if !name.is_empty() => remove(app, &call, &name.join("/")).await,
+        _ => Err(ApiError::page_not_found()),
+    }
+}
+
+async fn list(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
+    const KNOWN: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
+    let filters = filters(&call.query.filters()?, KNOWN)?;
+    let rows = app.images.list(&filters).await?;
+    let with_manifests = call.query.flag("manifests") || call.query.flag("identity");
+    let rows = rows.into_iter().map(|row| {
+        let mut value = serde_json::to_value(summary(row, with_manifests)).unwrap_or_default();
+        adapt(call.version, Message::ImageRow, &mut value);
+        value
+    });
+    Ok(Reply::ok(&rows.collect::<Vec<Value>>()))
+}
+
+async fn inspect(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError> {
+    let platform = platform(call.query.text("platform"))?;
+    let with_manifests = call.query.flag("manifests");
+    if with_manifests && platform.is_some() {
+        return Err(ApiError::invalid(
+            "conflicting options: manifests and platform options cannot both be set",
+        ));
+    }
+    let details = app.images.inspect(name, platform).await?;
+    let mut value = serde_json::to_value(details_of(details, with_manifests)).unwrap_or_default();
+    adapt(call.version, Message::ImageInspect, &mut value);
+    Ok(Reply::ok(&value))
+}
+
+async fn history(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError> {
+    let platform = platform(call.query.text("platform"))?;
+    let rows = app.images.history(name, platform).await?.into_iter().map(|row| HistoryItem {
+        comment: row.comment,
+        created: row.created_s.unwrap_or(0),
+        created_by: row.created_by,
+        id: row.id.unwrap_or_else(|| "<missing>".to_owned()),
+        size: signed(row.size_bytes),
+        tags: Some(row.tags).filter(|tags| !tags.is_empty()),
+    });
+    Ok(Reply::ok(&rows.collect::<Vec<_>>()))
+}
+
+async fn tag(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError> {
+    let (repository, _, digest) = Reference::split(call.query.text("repo"))
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
+    if digest.is_some() {
+        return Err(ImagesError::TagWithDigest.into());
+    }
+    let text = call.query.text("tag");
+    let asked = if text.is_empty() { Tag::latest() } else { parse_tag(text)? };
+    let own = Reference::parse(call.query.text("repo")).ok();
+    let own = own.and_then(|own| own.tag().cloned()).filter(|_| text.is_empty());
+    let reference = Reference::tagged(repository, own.unwrap_or(asked));
+    app.images.tag(name, reference).await?;
+    Ok(Reply::status(StatusCode::CREATED))
+}
+
+async fn remove(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError> {
+    if call.query.has("platforms") {
+        return Err(ApiError::unsupported("removing single platforms"));
+    }
+    let users = app.image_users().await?;
+    let removed = app.images.remove(name, call.query.flag("force"), users).await?;
+    Ok(Reply::ok(&removed.into_iter().map(deleted).collect::<Vec<_>>()))
+}
+
+async fn prune(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
+    let asked = call.query.filters()?;
+    let mut filters = filters(&asked, &["dangling", "label", "label!", "until"])?;
+    // Without a word about it, only what has no name.
+    filters.dangling = if filters.dangling == Some(false) { None } else { Some(true) };
+    let pruned = app.images.prune(&filters, app.image_users().await?).await?;
+    let removed: Vec<_> = pruned.removed.into_iter().map(deleted).collect();
+    Ok(Reply::ok(&ImagesPruned {
+        images_deleted: Some(removed).filter(|removed| !removed.is_empty()),
+        space_reclaimed: pruned.freed_bytes,
+    }))
+}
+
+async fn save(app: &Arc<App>, call: &Call, names: Vec<String>) -> Result<Reply, ApiError> {
+    let mut platforms = call.query.all("platform").filter(|text| !text.is_empty());
+    let platform = platforms.next().map(platform).transpose()?.flatten();
+    if platforms.next().is_some() {
+        return Err(ApiError::unsupported("saving more than one platform, but not all"));
+    }
+    let items = app.images.saveable(names).await?;
+    let (pieces, reply) = Reply::stream("application/x-tar");
+    let engine = app.images.clone();
+    tokio::spawn(async move {
+        let sink = io::BufWriter::with_capacity(256 << 10, PieceWriter(pieces));
+        // The status has been sent: an archive that ends too early tells by itself that it is not whole.
+        let _ = engine.save(items, platform, sink).await;
+    });
+    Ok(reply)
+}
+
+async fn load(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    if call.query.all("platform").any(|text| !text.is_empty()) {
+        return Err(ApiError::unsupported("loading single platforms"));
+    }
+    let source =
+        BodyReader { body: call.body, runtime: Handle::current(), piece: Default::default() };
+    let loaded = app.images.load(source).await?;
+    let (pieces, reply) = Reply::stream("application/json");
+    tokio::spawn(async move {
+        for image in loaded {
+            let said = match image.name {
+                Some(name) => format!("Loaded image: {name}\n"),
+                None => format!("Loaded image ID: {}\n", image.id),
+            };
+            let line = JsonMessage { stream: said, ..JsonMessage::default() };
+            if pieces.line(&line, "\r\n").await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(reply)
+}
+
+/// An archive on its way to a client; waits for it.
+struct PieceWriter(Pieces);
+
+impl Write for PieceWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::ErrorKind::BrokenPipe;
+        self.0.send_blocking(bytes.to_vec()).map_err(gone)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A request's body as a file; waits for it, so that it is to be read where that is allowed.
+struct BodyReader {
+    body: Incoming,
+    runtime: Handle,
+    piece: bytes::Bytes,
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.runtime.block_on(self.body.frame()) {
+                None => return Ok(0),
+                Some(frame) => {
+                    let frame = frame.map_err(io::Error::other)?;
+                    self.piece = frame.into_data().unwrap_or_default();
+                }
+            }
+        }
+        let count = buffer.len().min(self.piece.len());
+        buffer[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}
+
+/// A platform as JSON, or as text (`linux/arm64`).
+pub(super) fn platform(text: &str) -> Result<Option<Platform>, ApiError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.starts_with('{') {
+        let platform = serde_json::from_str(text);
+        return platform
+            .map(Some)
+            .map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")));
+    }
+    let platform = Platform::parse(text, &Platform::of_build());
+    platform.map(Some).map_err(|error| ApiError::invalid(error.to_string()))
+}
+
+pub(super) fn parse_tag(text: &str) -> Result<Tag, ApiError> {
+    Tag::parse(text).ok_or_else(|| ApiError::invalid("invalid tag format"))
+}
+
+fn filters(asked: &Filters, known: &[&str]) -> Result<ImageFilters, ApiError> {
+    if let Some((name, _)) = asked.iter().find(|(name, _)| !known.contains(name)) {
+        return Err(ApiError::invalid(format!("invalid filter '{name}'")));
+    }
+    let all = |name| asked.get(name).map(str::to_owned).collect();
+    let one = |name| asked.get(name).next().map(str::to_owned);
+    let dangling = match one("dangling").as_deref() {
+        None => None,
+        Some("1" | "true" | "t" | "T" | "True" | "TRUE") => Some(true),
+        Some("0" | "false" | "f" | "F" | "False" | "FALSE") => Some(false),
+        Some(word) => {
+            return Err(ApiError::invalid(format!("invalid filter 'dangling=[{word}]'")));
+        }
+    };
+    Ok(ImageFilters {
+        dangling,
+        labels: all("label"),
+        labels_not: all("label!"),
+        references: all("reference"),
+        before: one("before"),
+        since: one("since"),
+        until_s: one("until").map(|text| crate::routes::times::until_s(&text)).transpose()?,
+    })
+}
+
+fn deleted(removed: Removed) -> ImageDeleted {
+    match removed {
+        Removed::Untagged { name, .. } => {
+            ImageDeleted { untagged: name, ..ImageDeleted::default() }
+        }
+        Removed::Deleted { image } => {
+            ImageDeleted { deleted: image.to_string(), ..ImageDeleted::default() }
+        }
+    }
+}
+
+pub(super) fn summary(row: ImageRow, with_manifests: bool) -> ImageSummary {
+    ImageSummary {
+        containers: -1,
+        created: row.created_s,
+        id: row.target.digest.to_string(),
+        labels: Some(row.labels),
+        parent_id: String::new(),
+        manifests: with_manifests.then(|| row.manifests.into_iter().map(manifest).collect()),
+        descriptor: Some(row.target),
+        repo_digests: row.digests,
+        repo_tags: row.tags,
+        shared_size: -1,
+        size: signed(row.size_bytes),
+    }
+}
+
+fn manifest(row: ManifestRow) -> ManifestSummary {
+    let total = signed(row.content_bytes + row.unpacked_bytes);
+    let (kind, image_data) = match row.kind {
+        ManifestRowKind::Image(platform) => {
+            let platform = platform.unwrap_or_default();
+            let size = ImageDataSize { unpacked: signed(row.unpacked_bytes) };
+            ("image", Some(ImageData { platform, size, containers: None }))
+        }
+        ManifestRowKind::Attestation => ("attestation", None),
+        ManifestRowKind::Other => ("unknown", None),
+    };
+    ManifestSummary {
+        id: row.descriptor.digest.to_string(),
+        descriptor: row.descriptor,
+        available: row.available,
+        size: ManifestSize { content: signed(row.content_bytes), total },
+        kind: kind.to_owned(),
+        image_data,
+    }
+}
+
+fn details_of(details: ImageDetails, with_manifests: bool) -> ImageInspect {
+    let ImageDetails { row, config, .. } = details;
+    let comment = config.history.last().and_then(|step| step.comment.clone());
+    let tagged = Timestamp::from_unix(
+        row.tagged_ms.div_euclid(1000),
+        (row.tagged_ms.rem_euclid(1000) * 1_000_000) as u32,
+    );
+    let layers = config.rootfs.diff_ids.iter().map(ToString::to_string).collect();
+    ImageInspect {
+        id: row.target.digest.to_string(),
+        repo_tags: row.tags,
+        repo_digests: row.digests,
+        comment: comment.unwrap_or_default(),
+        created: config.created.map(|time| time.as_str().to_owned()).unwrap_or_default(),
+        author: config.author.unwrap_or_default(),
+        config: config.config,
+        architecture: config.architecture,
+        variant: config.variant.unwrap_or_default(),
+        os: config.os,
+        os_version: config.os_version.unwrap_or_default(),
+        size: signed(row.size_bytes),
+        root_fs: ImageRootFs { kind: "layers".to_owned(), layers },
+        metadata: ImageMetadata {
+            last_tag_time: tagged.map(|time| time.as_str().to_owned()).unwrap_or_default(),
+        },
+        descriptor: Some(row.target),
+        manifests: with_manifests.then(|| row.manifests.into_iter().map(manifest).collect()),
+    }
+}

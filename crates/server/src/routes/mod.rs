@@ -1,0 +1,69 @@
+//! The API's groups, one file each.
+//!
+//! Invariant: a path that Docker serves is served here, or refused by name; any other is not found.
+
+mod cluster;
+mod containers;
+mod events;
+mod execs;
+mod images;
+mod networks;
+mod pull;
+mod streams;
+mod system;
+mod times;
+
+use std::sync::Arc;
+
+use dhow_engine::Filters;
+use hyper::Method;
+
+use crate::app::App;
+use crate::http::call::Call;
+use crate::http::error::ApiError;
+use crate::http::reply::Reply;
+
+/// Finds who answers.
+pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
+    match path {
+        ["_ping" | "version" | "info" | "auth"] | ["system", ..] => {
+            system::dispatch(app, call, path).await
+        }
+        ["events"] if call.method == Method::GET => events::listen(app, &call).await,
+        ["containers", rest @ ..] => containers::dispatch(app, call, rest).await,
+        ["exec", rest @ ..] => execs::dispatch(app, call, rest).await,
+        ["networks", rest @ ..] => networks::dispatch(app, &call, rest).await,
+        ["volumes", ..] => Err(ApiError::unsupported("the list of volumes")),
+        ["images", rest @ ..] => images::dispatch(app, call, rest).await,
+        ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..] => {
+            cluster::dispatch(&call, path)
+        }
+        _ => unbuilt(&call, path),
+    }
+}
+
+/// What runs containers where nobody chose.
+pub(crate) const RUNTIME: &str = "dhow";
+
+/// A list's filters in the engine's words.
+fn engine_filters(asked: &dhow_wire::Filters) -> Filters {
+    let mut filters = Filters::default();
+    for (name, values) in asked.iter() {
+        for value in values {
+            filters.add(name, value);
+        }
+    }
+    filters
+}
+
+/// What Docker serves and we do not yet.
+fn unbuilt(call: &Call, path: &[&str]) -> Result<Reply, ApiError> {
+    let what = match (&call.method, path) {
+        (&Method::POST, ["build"] | ["build", "prune"]) => "building images",
+        (&Method::POST, ["session"] | ["grpc"]) => "BuildKit",
+        (&Method::POST, ["commit"]) => "committing containers",
+        (&Method::GET, ["distribution", .., "json"]) => "asking registries for descriptors",
+        _ => return Err(ApiError::page_not_found()),
+    };
+    Err(ApiError::unsupported(what))
+}
