@@ -77,7 +77,13 @@ fn dispatch(
     match tree::find(COMMANDS, &words) {
         Found::Command(command, count) => run(&cli, command, count, words),
         Found::Group(group) => {
-            cli.print(&help::group(program, group, COMMANDS))?;
+            let text = help::group(program, group, COMMANDS);
+            // Whoever asked for it may want to read it in a pager.
+            if words.len() > 1 {
+                cli.print(&text)?;
+            } else {
+                cli.warn(text.trim_end());
+            }
             Ok(0)
         }
         Found::Unbuilt(name) => Err(Failure::NotBuilt { what: format!("'{program} {name}'") }),

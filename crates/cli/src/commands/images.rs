@@ -322,9 +322,9 @@ fn save(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     }
     let names = matches.words.iter().map(|name| ("names", name.clone()));
     let platforms = matches.list("platform").into_iter().map(|text| ("platform", platform(text)));
-    let path = format!("/images/get{}", query(names.chain(platforms)));
-    let mut answer = cli.client()?.send(plain("GET", path))?;
+    let request = plain("GET", format!("/images/get{}", query(names.chain(platforms))));
     let Some(path) = output else {
+        let mut answer = cli.client()?.send(request)?;
         let copied = io::copy(&mut answer.body, &mut io::stdout().lock());
         copied.map_err(Failure::io("write", "output"))?;
         return Ok(0);
@@ -332,6 +332,8 @@ fn save(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     // The file appears whole or not at all.
     let part = format!("{path}.part-{}", std::process::id());
     let mut file = File::create(&part).map_err(Failure::io("open", path))?;
+    let sent = cli.client().and_then(|client| client.send(request));
+    let mut answer = sent.inspect_err(|_| drop(std::fs::remove_file(&part)))?;
     let copied = io::copy(&mut answer.body, &mut file);
     let done = copied.and_then(|_| std::fs::rename(&part, path));
     done.map_err(|error| {

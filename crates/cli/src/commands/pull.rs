@@ -29,6 +29,9 @@ fn pull(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     let name = &matches.words[0];
     let (_, tag, digest) =
         Reference::split(name).map_err(|error| Failure::Invalid(error.to_string()))?;
+    if !matches.on("disable-content-trust") {
+        return Err(Failure::NotBuilt { what: "--disable-content-trust=false".to_owned() });
+    }
     let all = matches.on("all-tags");
     if all && (tag.is_some() || digest.is_some()) {
         return Err(Failure::invalid("tag can't be used with --all-tags/-a"));

@@ -65,9 +65,6 @@ pub(crate) fn request(
         ));
     }
     let endpoints = networks::endpoints(matches).map_err(Failure::Invalid)?;
-    if let Some(Some(endpoint)) = endpoints.get(&host.network_mode) {
-        config.mac_address.clone_from(&endpoint.mac_address);
-    }
     Ok(CreateContainer {
         config,
         host_config: Some(host),
@@ -77,14 +74,39 @@ pub(crate) fn request(
 
 /// Flags that Docker has and that nobody here obeys yet.
 fn refuse_unbuilt(matches: &Matches) -> Result<(), Failure> {
-    if matches.on("use-api-socket") {
-        return Err(Failure::NotBuilt { what: "--use-api-socket".to_owned() });
+    for (given, flag) in [
+        (matches.on("use-api-socket"), "--use-api-socket"),
+        (matches.changed("kernel-memory"), "--kernel-memory"),
+        (!matches.on("disable-content-trust"), "--disable-content-trust=false"),
+    ] {
+        if given {
+            return Err(Failure::NotBuilt { what: flag.to_owned() });
+        }
     }
     Ok(())
 }
 
 fn owned(texts: Vec<&str>) -> Vec<String> {
     texts.into_iter().map(str::to_owned).collect()
+}
+
+/// Capabilities by their full names, each once, in order; what is added is not dropped as well, and
+/// `ALL` stands for every other.
+fn capabilities(add: &[&str], drop: &[&str]) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let names = |texts: &[&str]| {
+        let name = |text: &&str| match text.trim().to_uppercase() {
+            name if name == "ALL" || name.starts_with("CAP_") => name,
+            name => format!("CAP_{name}"),
+        };
+        let names: std::collections::BTreeSet<String> = texts.iter().map(name).collect();
+        if names.contains("ALL") { ["ALL".to_owned()].into() } else { names }
+    };
+    let (add, mut drop) = (names(add), names(drop));
+    drop.retain(|name| name == "ALL" || !add.contains(name));
+    let list = |names: std::collections::BTreeSet<String>| {
+        Some(names.into_iter().collect()).filter(|names: &Vec<String>| !names.is_empty())
+    };
+    (list(add), list(drop))
 }
 
 /// A list that was not given is null, as the official client sends it.
@@ -123,7 +145,6 @@ fn config(matches: &Matches, around: &Surroundings<'_>) -> Result<ContainerConfi
         volumes: Some(std::collections::BTreeMap::new()),
         working_dir: text("workdir"),
         entrypoint,
-        mac_address: text("mac-address"),
         labels: labels(&matches.list("label-file"), &matches.list("label"))?,
         stop_signal: text("stop-signal"),
         stop_timeout: matches.changed("stop-timeout").then(|| matches.int("stop-timeout")),
@@ -167,6 +188,7 @@ fn health(matches: &Matches) -> Result<Option<HealthConfig>, Failure> {
 fn host(matches: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, Failure> {
     let text = |flag| matches.text(flag).to_owned();
     let list = |flag| some(matches.list(flag));
+    let (cap_add, cap_drop) = capabilities(&matches.list("cap-add"), &matches.list("cap-drop"));
     let (security_opt, unconfined) = security(&matches.list("security-opt"))?;
     let mut mounts = Vec::new();
     for spec in matches.list("mount") {
@@ -185,8 +207,8 @@ fn host(matches: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, Fail
         volume_driver: text("volume-driver"),
         volumes_from: list("volumes-from"),
         annotations: pairs(matches.list("annotation").into_iter()),
-        cap_add: list("cap-add"),
-        cap_drop: list("cap-drop"),
+        cap_add,
+        cap_drop,
         cgroupns_mode: text("cgroupns"),
         dns: Some(owned(matches.list("dns"))),
         dns_options: Some(owned(matches.list("dns-option"))),

@@ -56,6 +56,13 @@ fn everyday_flags() {
 }
 
 #[test]
+fn capabilities_have_full_names() {
+    let json = read("--cap-drop all --cap-add sys_admin --cap-add CAP_SYS_ADMIN x").unwrap();
+    assert_eq!(json["HostConfig"]["CapAdd"], serde_json::json!(["CAP_SYS_ADMIN"]));
+    assert_eq!(json["HostConfig"]["CapDrop"], serde_json::json!(["ALL"]));
+}
+
+#[test]
 fn unconfined_paths_are_empty_lists() {
     let json =
         read("--security-opt systempaths=unconfined --security-opt label=disable x").unwrap();
@@ -97,6 +104,7 @@ fn mistakes_in_docker_s_words() {
             "invalid argument \"x\" for \"--cpus\" flag: failed to parse x as a rational number",
         ),
         ("--use-api-socket a", "--use-api-socket is not built yet"),
+        ("--kernel-memory 1 a", "--kernel-memory is not built yet"),
         (
             "--net host --ip 1.2.3.4 --net a b",
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
