@@ -57,7 +57,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
 }
 
 fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::Tls { path: path.to_owned(), why: error.to_string() }
+    let text = error.to_string();
+    let why = text.split(" (os error").next().unwrap_or_default();
+    Failure::Tls { path: path.to_owned(), why: why.to_owned() }
 }
 
 /// Takes any certificate; the signatures must still fit it.
