@@ -116,7 +116,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         instance: Instance::of(&data_root),
         pool: options.pool,
         lock: options.network_lock,
-        ready_max: 0,
+        ready_max: 8,
         forwarding: options.forwarding,
         steps: dhow_network::Steps::unwatched(),
     })?;
