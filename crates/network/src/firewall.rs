@@ -24,8 +24,8 @@ use dhow_sys::{Errno, NetlinkError};
 use crate::address::Subnet;
 use crate::error::NetworkError;
 use crate::nft::{
-    ADDRESS_BYTES, Batch, CtKey, DATA_BYTES, Dropping, Element, Expression, Hook, KEY_BYTES,
-    Keeping, Meta, NAME_BYTES, Nft, Reg, SetKind, Verdict, name_key,
+    ADDRESS_BYTES, Batch, Conntrack, CtKey, DATA_BYTES, Dropping, Element, Expression, Hook,
+    KEY_BYTES, Keeping, Meta, NAME_BYTES, Nft, Reg, SetKind, Verdict, name_key,
 };
 use crate::sandbox::Protocol;
 
@@ -166,7 +166,9 @@ impl Firewall {
         let added = self.nft.commit(Batch::of(&self.table).add(PORTS, pairs));
         self.ports.extend(ports.iter().copied());
         let added = self.or_everything(added);
-        if added.is_err() {
+        if added.is_ok() {
+            forget(ports.iter().copied());
+        } else {
             self.ports.retain(|key, _| ports.iter().all(|(published, _)| published != key));
         }
         added.map_err(NetworkError::netlink(format!("publish ports in table {}", self.table)))
@@ -181,11 +183,11 @@ impl Firewall {
         }
         let removed =
             self.nft.commit(Batch::of(&self.table).remove(PORTS, keys.iter().map(|key| &key[..])));
-        for port in ports {
-            self.ports.remove(port);
-        }
-        self.or_everything(removed)
-            .map_err(NetworkError::netlink(format!("unpublish ports in table {}", self.table)))
+        let targets: Vec<_> =
+            ports.iter().filter_map(|port| self.ports.remove_entry(port)).collect();
+        let removed = self.or_everything(removed);
+        forget(targets.into_iter());
+        removed.map_err(NetworkError::netlink(format!("unpublish ports in table {}", self.table)))
     }
 
     /// Whether all that is published is in force.
@@ -244,6 +246,17 @@ impl Firewall {
             .add(PORTS, ports);
         forward(redirects(loopback(batch)), self.guards)
     }
+}
+
+/// Lets the kernel forget who sent to ports of UDP before they changed hands. Whatever it still knows
+/// afterwards ends when nobody has sent for a while.
+fn forget(ports: impl Iterator<Item = (Published, Target)>) {
+    let udp: Vec<_> = ports.filter(|(port, _)| port.protocol == Protocol::Udp).collect();
+    let Some((_, target)) = udp.first() else { return };
+    let ports = udp.iter().map(|(published, _)| published.port).collect();
+    let _ = Conntrack::open()
+        .map_err(NetlinkError::from)
+        .and_then(|mut conntrack| conntrack.forget(&ports, target.address));
 }
 
 impl Published {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 
 use common::{alone, ask, bridged, host, id, inside, serve, tcp};
 use dhow_network::{Host, NetworkClass, NetworkError, PortMapping, Protocol};
@@ -88,6 +89,26 @@ fn ports_are_chosen_from_ranges_and_from_all() {
     });
 }
 
+/// A server of one question, that answers with its own name.
+fn answer_once(path: &Path, port: u16, name: &'static str) {
+    inside(path, || {
+        let server = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
+        std::thread::spawn(move || {
+            let (_, from) = server.recv_from(&mut [0; 64]).expect("a question");
+            server.send_to(name.as_bytes(), from).expect("an answer");
+        });
+    });
+}
+
+/// Asks from a port that stays the same.
+fn ask_by_udp(client: &UdpSocket, port: u16) -> Option<String> {
+    client.send_to(b"who?", (Ipv4Addr::LOCALHOST, port)).expect("a question");
+    let mut bytes = [0; 64];
+    let (length, from) = client.recv_from(&mut bytes).ok()?;
+    assert_eq!(from.port(), port);
+    Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
+
 #[test]
 fn every_protocol_has_its_own_ports() {
     alone("every_protocol_has_its_own_ports", |dir| {
@@ -97,20 +118,29 @@ fn every_protocol_has_its_own_ports() {
         let ports = [tcp(None, 5353, 53), udp, sctp];
         let one = networks.sandbox(&bridged("one", &ports)).expect("a sandbox");
         assert!(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353)).is_err());
-        inside(&one.path, || {
-            let server = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).expect("a port");
-            std::thread::spawn(move || {
-                let mut bytes = [0; 64];
-                let (length, from) = server.recv_from(&mut bytes).expect("a question");
-                server.send_to(&bytes[..length], from).expect("an answer");
-            });
-        });
+        answer_once(&one.path, 53, "one");
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         client.set_read_timeout(Some(std::time::Duration::from_secs(3))).expect("a limit");
-        client.send_to(b"hello", (Ipv4Addr::LOCALHOST, 5353)).expect("a question");
-        let mut bytes = [0; 64];
-        let (length, from) = client.recv_from(&mut bytes).expect("an answer");
-        assert_eq!((&bytes[..length], from.port()), (&b"hello"[..], 5353));
+        assert_eq!(ask_by_udp(&client, 5353).as_deref(), Some("one"));
+    });
+}
+
+#[test]
+fn a_client_that_goes_on_sending_is_heard_by_who_has_the_port_now() {
+    alone("a_client_that_goes_on_sending_is_heard_by_who_has_the_port_now", |dir| {
+        let networks = host(dir);
+        networks.sandbox(&bridged("first", &[])).expect("a network");
+        let udp = PortMapping { protocol: Protocol::Udp, ..tcp(None, 5353, 53) };
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        client.set_read_timeout(Some(std::time::Duration::from_secs(1))).expect("a limit");
+        for name in ["one", "two"] {
+            // Nobody has the port, and the kernel remembers that it was not redirected.
+            assert_eq!(ask_by_udp(&client, 5353), None);
+            let sandbox = networks.sandbox(&bridged(name, &[udp])).expect("a sandbox");
+            answer_once(&sandbox.path, 53, name);
+            assert_eq!(ask_by_udp(&client, 5353).as_deref(), Some(name));
+            networks.release(&sandbox.id).expect("an end");
+        }
     });
 }
 

@@ -6,11 +6,13 @@
 //! Absent on purpose: text. What this makes, `nft list ruleset` shows, for which sets carry the type
 //! numbers of that program.
 
+mod conntrack;
 mod expression;
 
 use dhow_sys::{Errno, NetlinkError, NetlinkRequest, NetlinkSocket, netlink_attributes};
 use rustix::net::netlink::NETFILTER;
 
+pub(crate) use conntrack::Conntrack;
 pub(crate) use expression::{CtKey, Expression, Meta, Reg, Verdict};
 
 /// An IPv4 address.
