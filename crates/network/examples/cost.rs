@@ -48,6 +48,7 @@ fn measure(dir: &Path) -> Result<(), Box<dyn Error>> {
         rounds(&host, "the same, 1 port", gap, |id| request(id, Some(vec![any()])))?;
         drop(host);
         let host = Host::open(options(8))?;
+        rounds(&host, "none, ready", gap, |id| request(id, None))?;
         rounds(&host, "bridge, ready", gap, |id| request(id, Some(Vec::new())))?;
         rounds(&host, "the same, 1 port", gap, |id| request(id, Some(vec![any()])))?;
         drop(host);

@@ -1,4 +1,4 @@
-//! Namespaces with a device on the bridge, and a few of them made ahead.
+//! Namespaces with a device on the bridge; and a few namespaces, with one or without, made ahead.
 //!
 //! What is made ahead is held by descriptors alone: with the engine it is gone, devices and all, and
 //! nobody has to find it. The device inside is up and has no address, so that by the time somebody takes
@@ -86,23 +86,23 @@ fn connect(
     }
 }
 
-/// Those that were made ahead.
+/// Some of a kind that were made ahead.
 #[derive(Debug)]
-pub(crate) struct ReadyPool {
-    shared: Arc<Shared>,
+pub(crate) struct ReadyPool<T> {
+    shared: Arc<Shared<T>>,
     maker: Mutex<Option<JoinHandle<()>>>,
     max: usize,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    stock: Mutex<Stock>,
+#[derive(Debug)]
+struct Shared<T> {
+    stock: Mutex<Stock<T>>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct Stock {
-    ready: Vec<Ready>,
+#[derive(Debug)]
+struct Stock<T> {
+    ready: Vec<T>,
     /// How many were ever taken, or asked for: tells the maker that somebody is busy.
     taken: u64,
     /// Making one failed: the next is tried when somebody asks again.
@@ -110,26 +110,28 @@ struct Stock {
     closing: bool,
 }
 
-impl ReadyPool {
-    /// One that keeps so many, once it [serves](Self::serve) a bridge.
+impl<T: Send + 'static> ReadyPool<T> {
+    /// One that keeps so many, once it [serves](Self::serve).
     pub(crate) fn new(max: usize) -> Self {
-        Self { shared: Arc::default(), maker: Mutex::new(None), max }
+        let stock = Stock { ready: Vec::new(), taken: 0, failed: false, closing: false };
+        let shared = Shared { stock: Mutex::new(stock), changed: Condvar::new() };
+        Self { shared: Arc::new(shared), maker: Mutex::new(None), max }
     }
 
-    /// Begins to make them.
-    pub(crate) fn serve(&self, bridge: &Bridge) {
+    /// Begins to make them, unless that has begun.
+    pub(crate) fn serve(&self, make: impl Fn() -> Result<T, NetworkError> + Send + 'static) {
         let mut maker = self.maker.lock().unwrap_or_else(PoisonError::into_inner);
         if self.max == 0 || maker.is_some() {
             return;
         }
-        let (shared, bridge, max) = (self.shared.clone(), bridge.clone(), self.max);
+        let (shared, max) = (self.shared.clone(), self.max);
         let thread = thread::Builder::new().name("ready-netns".to_owned());
         // Without the thread nothing is made ahead, and everything goes its longer way.
-        *maker = thread.spawn(move || shared.fill(&bridge, max)).ok();
+        *maker = thread.spawn(move || shared.fill(make, max)).ok();
     }
 
     /// One of them, if there is one.
-    pub(crate) fn take(&self) -> Option<Ready> {
+    pub(crate) fn take(&self) -> Option<T> {
         let mut stock = self.shared.stock();
         stock.taken += 1;
         stock.failed = false;
@@ -140,7 +142,7 @@ impl ReadyPool {
     }
 }
 
-impl Drop for ReadyPool {
+impl<T> Drop for ReadyPool<T> {
     fn drop(&mut self) {
         self.shared.stock().closing = true;
         self.shared.changed.notify_all();
@@ -150,8 +152,8 @@ impl Drop for ReadyPool {
     }
 }
 
-impl Shared {
-    fn fill(&self, bridge: &Bridge, max: usize) {
+impl<T> Shared<T> {
+    fn fill(&self, make: impl Fn() -> Result<T, NetworkError>, max: usize) {
         let mut stock = self.stock();
         while !stock.closing {
             if stock.ready.len() >= max || stock.failed {
@@ -159,17 +161,13 @@ impl Shared {
                 continue;
             }
             let taken = stock.taken;
-            let waited = self
-                .changed
-                .wait_timeout_while(stock, QUIET, |stock| !stock.closing && stock.taken == taken);
+            let nobody_came = |stock: &Stock<T>| !stock.closing && stock.taken == taken;
+            let waited = self.changed.wait_timeout_while(stock, QUIET, |stock| nobody_came(stock));
             stock = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if stock.closing || stock.taken != taken {
-                continue;
-            }
             // Quiet: now as many as are missing, until somebody comes.
-            while !stock.closing && stock.taken == taken && stock.ready.len() < max {
+            while nobody_came(&stock) && stock.ready.len() < max {
                 drop(stock);
-                let made = Ready::make(bridge);
+                let made = make();
                 stock = self.stock();
                 match made {
                     Ok(ready) => stock.ready.push(ready),
@@ -182,7 +180,42 @@ impl Shared {
         }
     }
 
-    fn stock(&self) -> MutexGuard<'_, Stock> {
+    fn stock(&self) -> MutexGuard<'_, Stock<T>> {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(until: impl Fn() -> bool) {
+        while !until() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_made_again_and_failures_wait_for_a_need() {
+        let made = Arc::new(Mutex::new(0));
+        let pool = ReadyPool::new(2);
+        let count = made.clone();
+        pool.serve(move || {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            match *count {
+                3 => Err(NetworkError::NoSubnet),
+                number => Ok(number),
+            }
+        });
+        let stock = || pool.shared.stock().ready.len();
+        wait(|| stock() == 2);
+        assert_eq!(pool.take(), Some(2));
+        wait(|| *made.lock().unwrap() == 3);
+        wait(|| pool.shared.stock().failed);
+        assert_eq!(stock(), 1);
+        assert_eq!(pool.take(), Some(1));
+        wait(|| stock() == 2);
+        assert_eq!(*made.lock().unwrap(), 5);
     }
 }

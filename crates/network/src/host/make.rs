@@ -38,7 +38,7 @@ impl Host {
         };
         let mut endpoints = Vec::new();
         match &request.endpoint {
-            None => making.pin(&Namespace::make()?)?,
+            None => making.pin(&self.bare_namespace()?)?,
             Some(endpoint) => endpoints.push(making.endpoint(&request.name, endpoint)?),
         }
         let id = request.id.clone();
@@ -46,6 +46,13 @@ impl Host {
         self.options.steps.at("record")?;
         self.records.put(&sandbox)?;
         Ok(making.keep(sandbox))
+    }
+}
+
+impl Host {
+    fn bare_namespace(&self) -> Result<Namespace, NetworkError> {
+        self.bare.serve(Namespace::make);
+        self.bare.take().map_or_else(Namespace::make, Ok)
     }
 }
 

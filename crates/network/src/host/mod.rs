@@ -19,14 +19,18 @@ use crate::bridge;
 use crate::error::NetworkError;
 use crate::firewall::{Firewall, Obstacle, Published};
 use crate::instance::Instance;
+use crate::namespace::Namespace;
 use crate::pins::Pins;
 use crate::ports::{Held, Ports, rule};
-use crate::ready::ReadyPool;
+use crate::ready::{Ready, ReadyPool};
 use crate::records::Records;
 use crate::sandbox::{NetworkDetails, Sandbox, SandboxId, SandboxRequest};
 use crate::steps::Steps;
 
 use network::Network;
+
+/// Of so many namespaces that are kept ready one more is kept without a device.
+const BARE_PART: usize = 4;
 
 /// How an engine's networks are to be.
 #[derive(Debug)]
@@ -39,7 +43,8 @@ pub struct HostOptions {
     pub pool: Option<Subnet>,
     /// A file that all engines of the host lock while they look for free addresses.
     pub lock: PathBuf,
-    /// How many namespaces are kept ready once one was needed; eight are plenty.
+    /// How many namespaces with a place on the bridge are kept ready once one was needed, and a quarter as
+    /// many without; eight are plenty.
     pub ready_max: usize,
     /// Whether the host may be made to forward packets, if it does not (`--ip-forward`). It still does
     /// not forward between its pieces of hardware then.
@@ -55,7 +60,8 @@ pub struct Host {
     pins: Pins,
     records: Records,
     ports: Ports,
-    ready: ReadyPool,
+    ready: ReadyPool<Ready>,
+    bare: ReadyPool<Namespace>,
     sandboxes: Mutex<HashMap<SandboxId, Place>>,
     network: Mutex<Option<Network>>,
     firewall: Mutex<Option<Firewall>>,
@@ -85,6 +91,7 @@ impl Host {
             records: Records::of(options.exec_root.join("network/sandboxes")),
             ports: Ports::new(),
             ready: ReadyPool::new(options.ready_max),
+            bare: ReadyPool::new(options.ready_max / BARE_PART),
             sandboxes: Mutex::default(),
             network: Mutex::default(),
             firewall: Mutex::default(),

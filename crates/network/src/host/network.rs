@@ -14,6 +14,7 @@ use crate::bridge::{self, Bridge, BridgeOptions};
 use crate::error::NetworkError;
 use crate::firewall::Firewall;
 use crate::pool::{Pool, Refusal};
+use crate::ready::Ready;
 use crate::sandbox::{DEFAULT_NETWORK, Sandbox};
 
 use super::{Host, lock, rules_of};
@@ -129,7 +130,8 @@ impl Host {
             steps.at("forward")?;
             bridge::forward()?;
         }
-        self.ready.serve(&bridge);
+        let served = bridge.clone();
+        self.ready.serve(move || Ready::make(&served));
         Ok(Network { bridge, pool, last })
     }
 
