@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{alone, ask, bridged, host, inside, ip, none, serve, tcp};
+use common::{alone, ask, bridged, host, inside, ip, is_closed, none, serve, tcp};
 use dhow_network::{Host, Sandbox};
 
 /// The one machine outside, at 192.0.2.2; the host is 192.0.2.1 to it, and its way to everywhere.
@@ -81,8 +81,8 @@ fn a_published_port_is_reached_from_everywhere() {
             assert_eq!(inside(&two.path, by_gateway).as_deref(), Some("172.17.0.1"));
         }
         networks.release(&one.id).expect("an end");
-        assert_eq!(ask("127.0.0.1", 8080), None);
-        assert_eq!(inside(&outside.path, || ask("192.0.2.1", 8080)), None);
+        assert!(is_closed("127.0.0.1", 8080));
+        assert!(inside(&outside.path, || is_closed("192.0.2.1", 8080)));
     });
 }
 
@@ -97,7 +97,7 @@ fn containers_go_out_under_the_host_s_address_and_nobody_comes_in() {
         let answer = inside(&one.path, || ask("192.0.2.2", 7));
         assert_eq!(answer.as_deref(), Some("192.0.2.1"));
         // The way past the published port is closed, to published ports and others.
-        assert_eq!(inside(&outside.path, || ask("172.17.0.2", 80)), None);
+        assert!(inside(&outside.path, || is_closed("172.17.0.2", 80)));
     });
 }
 
@@ -134,7 +134,7 @@ fn loopback_ports_are_the_host_s_alone() {
         let _server6 = serve(Path::new("/proc/thread-self/ns/net"), 9090);
         assert_eq!(ask("127.0.0.1", 8080).as_deref(), Some("172.17.0.1"));
         assert_eq!(ask("127.0.0.1", 9090).as_deref(), Some("127.0.0.1"));
-        assert_eq!(ask("192.0.2.1", 8080), None);
+        assert!(is_closed("192.0.2.1", 8080));
         // Neither a container nor a neighbour that sends to 127.0.0.1 by way of the host gets there.
         for (path, gateway) in [(&two.path, "172.17.0.1"), (&outside.path, "192.0.2.1")] {
             inside(path, || {
@@ -146,8 +146,8 @@ fn loopback_ports_are_the_host_s_alone() {
                 ip(&format!("route add 127.0.0.0/8 via {gateway}"));
                 let source = if device == "eth0" { "172.17.0.3" } else { "192.0.2.2" };
                 ip(&format!("route change 127.0.0.0/8 via {gateway} src {source}"));
-                assert_eq!(ask("127.0.0.1", 8080), None, "{device}");
-                assert_eq!(ask("127.0.0.1", 9090), None, "{device}");
+                assert!(is_closed("127.0.0.1", 8080), "{device}");
+                assert!(is_closed("127.0.0.1", 9090), "{device}");
             });
         }
     });

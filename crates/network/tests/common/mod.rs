@@ -144,18 +144,24 @@ impl Drop for Server {
     }
 }
 
-/// What such a server says, if it is reached within a moment.
+/// What such a server says, if it is reached at all.
 pub(crate) fn ask(address: &str, port: u16) -> Option<String> {
+    ask_within(Duration::from_secs(5), address, port)
+}
+
+/// Whether nobody answers there, as far as a moment can tell.
+pub(crate) fn is_closed(address: &str, port: u16) -> bool {
+    ask_within(Duration::from_millis(500), address, port).is_none()
+}
+
+fn ask_within(limit: Duration, address: &str, port: u16) -> Option<String> {
     let to = SocketAddr::new(address.parse().expect("an address"), port);
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let mut stream = TcpStream::connect_timeout(&to, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).expect("a limit");
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text)
 }
-
-/// How long something that does not come is waited for.
-const PATIENCE: Duration = Duration::from_millis(700);
 
 /// Runs the program `ip`, for what belongs to the test's machine and not to the engine.
 #[expect(clippy::disallowed_methods, reason = "a test's machine is made by a program")]
