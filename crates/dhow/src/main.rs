@@ -3,6 +3,7 @@
 //!
 //! Absent on purpose: what any role does.
 
+mod engine;
 mod hello;
 
 use std::ffi::OsString;
@@ -25,12 +26,21 @@ fn main() -> ExitCode {
     match role.as_ref().and_then(|word| word.to_str()) {
         Some("oci") => ExitCode::from(dhow_runtime::oci_main("dhow oci", &environment(), words)),
         Some("monitor") => ExitCode::from(dhow_monitor::main(words)),
-        Some("hello") => hello::main(),
-        _ => {
-            let variable = dhow_cli::Environment { variable };
-            ExitCode::from(dhow_cli::main(&name, variable, role.into_iter().chain(words)))
+        Some("engine") => {
+            let mut words = words.peekable();
+            // With flags, or nothing, it is the role; what is done with a running one is the client's.
+            match words.peek().is_none_or(|word| word.as_encoded_bytes().starts_with(b"-")) {
+                true => engine::main(words),
+                false => client(&name, role.into_iter().chain(words)),
+            }
         }
+        Some("hello") => hello::main(),
+        _ => client(&name, role.into_iter().chain(words)),
     }
+}
+
+fn client(name: &str, words: impl Iterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(dhow_cli::main(name, dhow_cli::Environment { variable }, words))
 }
 
 /// A variable of the environment, for the client.

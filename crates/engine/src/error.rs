@@ -12,6 +12,7 @@ use dhow_store::{ContainerRecordError, DbError, SnapshotsError, StoreError, Stor
 
 use crate::containers::request::RequestError;
 use crate::images::PullError;
+use crate::plan::{PlanError, UserError};
 use crate::volumes::VolumeError;
 
 /// What can be done about an error.
@@ -168,6 +169,11 @@ pub enum Error {
         /// Its class.
         class: ErrorClass,
     },
+    /// The container's root cannot be looked into.
+    Root {
+        /// Why.
+        message: String,
+    },
     /// The logs cannot be read.
     Logs {
         /// Why.
@@ -192,6 +198,10 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// This machine cannot do what was asked for.
+    Plan(Box<PlanError>),
+    /// The container's files know no such user or group.
+    User(UserError),
     /// What was asked for makes no sense.
     Request(Box<RequestError>),
     /// The image is here, and cannot be made ready to run.
@@ -291,9 +301,12 @@ impl Error {
                 StartFailure::NotFound | StartFailure::NotExecutable => ErrorClass::Invalid,
                 StartFailure::Other => ErrorClass::Internal,
             },
+            Self::Plan(error) => plan_class(error),
+            Self::User(_) => ErrorClass::Invalid,
             Self::Image(error) => image_class(error),
             Self::Closing | Self::NoMonitor { .. } => ErrorClass::Unavailable,
             Self::Monitor { .. }
+            | Self::Root { .. }
             | Self::Logs { .. }
             | Self::Runtime(_)
             | Self::Snapshot(_)
@@ -307,6 +320,14 @@ impl Error {
 
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { doing, path: path.into(), source }
+    }
+}
+
+fn plan_class(error: &PlanError) -> ErrorClass {
+    match error {
+        PlanError::Path { .. } | PlanError::Device { .. } => ErrorClass::Internal,
+        PlanError::Unsupported { .. } => ErrorClass::Unsupported,
+        _ => ErrorClass::Invalid,
     }
 }
 
@@ -367,6 +388,7 @@ impl fmt::Display for Error {
             | Self::Conflict { message }
             | Self::Monitor { message }
             | Self::Network { message, .. }
+            | Self::Root { message }
             | Self::Logs { message } => f.write_str(message),
             Self::Unsupported { what } => write!(f, "{what} is not supported by this engine"),
             Self::InvalidFilter { name } => write!(f, "invalid filter '{name}'"),
@@ -381,6 +403,8 @@ impl fmt::Display for Error {
             Self::Store(error) => error.fmt(f),
             Self::Db(error) => error.fmt(f),
             Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+            Self::Plan(error) => error.fmt(f),
+            Self::User(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Unready { error, .. } => error.fmt(f),
             Self::Record { id, reason } => {
@@ -434,6 +458,21 @@ impl From<ContainerRecordError> for Error {
             ContainerRecordError::NotFound { id } => Self::NoSuchContainer { query: id },
             ContainerRecordError::Db(error) => error.into(),
         }
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Request(error) => error.into(),
+            error => Self::Plan(Box::new(error)),
+        }
+    }
+}
+
+impl From<UserError> for Error {
+    fn from(error: UserError) -> Self {
+        Self::User(error)
     }
 }
 

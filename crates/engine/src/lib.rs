@@ -31,7 +31,10 @@ pub use containers::views::{
 };
 pub use dhow_distribution::{Credentials, Event as Transfer};
 pub use dhow_runtime::{IoCount, Usage};
-pub use engine::{Engine, EngineFacts, EngineOptions, ImageCount, NetworkView, OpenError, Wait};
+pub use engine::{
+    Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream, NetworkView, OpenError,
+    Wait,
+};
 pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
 pub use events::{Event, EventKind, EventStream, EventsRequest};
 pub use filters::Filters;

@@ -3,6 +3,7 @@
 //! Invariant: its name and id are on record before anything of it is made; until all of it is, nobody but
 //! recovery sees it.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tokio::task::spawn_blocking;
 use super::document::{Document, Places, snapshot_key};
 use super::names::Name;
 use super::new_id;
-use super::request::CreateRequest;
+use super::request::{CreateRequest, IpcMode, NetworkMode, PidMode};
 use super::state::{Standing, State};
 use super::task::{Task, event_of};
 use super::views::Created;
@@ -23,6 +24,7 @@ use crate::engine::Shared;
 use crate::error::Error;
 use crate::events::Happened;
 use crate::images::Ready;
+use crate::plan::{MountPoint, check_sources, mount_points, settle};
 
 /// Names that we find are tried so often before we give up.
 const ATTEMPTS: u32 = 16;
@@ -38,9 +40,12 @@ pub(crate) async fn create(
     let (image, ready) = find_image(shared, &request).await?;
     let made = async {
         request.merge(ready.selected.config.config.as_ref())?;
-        let warnings = Vec::new();
+        join_by_id(shared, &mut request)?;
+        let warnings = settle(&mut request, &shared.host_facts())?;
+        let points = find_points(shared, &request)?;
         let driver = shared.snapshots.driver().name();
-        let document = Document::new(request, image, ready.selected.config.clone(), driver);
+        let config = ready.selected.config.clone();
+        let document = Document { points, ..Document::new(request, image, config, driver) };
         let parent = ready.selected.chain.last().copied();
         let (shared, id) = (shared.clone(), new_id()?);
         spawn_blocking(move || make(&shared, &id, name, document, parent))
@@ -56,6 +61,45 @@ pub(crate) async fn create(
     shared.table.insert(entry, &name);
     shared.hub.tell(happened, numbers);
     Ok(Created { id, warnings })
+}
+
+/// Names of other containers may change, ids do not.
+fn join_by_id(shared: &Shared, request: &mut CreateRequest) -> Result<(), Error> {
+    let id = |query: &str| shared.table.find(query).map(|entry| entry.id.to_string());
+    if let NetworkMode::Container(other) = &mut request.host.network {
+        *other = id(other)?;
+    }
+    if let PidMode::Container(other) = &mut request.host.pid {
+        *other = id(other)?;
+    }
+    if let IpcMode::Container(other) = &mut request.host.ipc {
+        *other = id(other)?;
+        let view = shared.table.find(other)?.view();
+        if !matches!(view.document.request.host.ipc, IpcMode::Shareable | IpcMode::Host) {
+            let message = format!(
+                "container {other}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            );
+            return Err(Error::Invalid { message });
+        }
+    }
+    Ok(())
+}
+
+/// What is to be mounted in it; sources that must be there are.
+fn find_points(shared: &Shared, request: &CreateRequest) -> Result<Vec<MountPoint>, Error> {
+    let mut others = BTreeMap::new();
+    for from in &request.host.volumes_from {
+        let view = shared.table.find(&from.container)?.view();
+        others.insert(from.container.clone(), view.document.points.clone());
+    }
+    let mut names = Vec::new();
+    let (host, config) = (&request.host, &request.config);
+    for _ in 0..host.binds.len() + host.mounts.len() + config.volumes.len() {
+        names.push(new_id()?);
+    }
+    let points = mount_points(request, &others, || names.pop().unwrap_or_default())?;
+    check_sources(&points)?;
+    Ok(points)
 }
 
 /// The image that is asked for, unpacked.
@@ -173,7 +217,9 @@ fn make_files(
         .mode(0o710)
         .create(&places.data)
         .map_err(|error| Error::io("make", &places.data, error))?;
-    Ok(document.clone())
+    let mut document = document.clone();
+    shared.make_volumes(&mut document.points)?;
+    Ok(document)
 }
 
 /// `--storage-opt size=10G`; everything else that storage drivers know elsewhere is refused.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::CreateRequest;
 use super::state::Standing;
-use super::views::MountDetails;
+use crate::plan::MountPoint;
 
 /// The version that we write.
 const VERSION: u32 = 1;
@@ -31,10 +31,7 @@ pub(crate) struct Document {
     pub(crate) driver: String,
     /// What is mounted in it.
     #[serde(default)]
-    pub(crate) mounts: Vec<MountDetails>,
-    /// Volumes that were made for it and have no name of anybody's.
-    #[serde(default)]
-    pub(crate) anonymous_volumes: Vec<String>,
+    pub(crate) points: Vec<MountPoint>,
 }
 
 /// Where a container's files are.
@@ -66,8 +63,7 @@ impl Document {
             image,
             image_config,
             driver: driver.to_owned(),
-            mounts: Vec::new(),
-            anonymous_volumes: Vec::new(),
+            points: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::document::Places;
 use super::list::size_of;
 use super::table::View;
-use super::views::ContainerDetails;
+use super::views::{ContainerDetails, MountDetails};
 use crate::engine::Shared;
 use crate::error::Error;
 
@@ -36,7 +36,7 @@ pub(crate) fn inspect(shared: &Shared, view: &View, size: bool) -> Result<Contai
         hostname_path: places.data.join("hostname"),
         hosts_path: places.data.join("hosts"),
         log_path: log_path(&places, view),
-        mounts: document.mounts.clone(),
+        mounts: document.points.iter().map(MountDetails::of).collect(),
         sandbox_path: standing.sandbox.clone().unwrap_or_default(),
         endpoints: standing.endpoints.clone(),
         execs: view

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use dhow_spec::Digest;
 
 use super::request::{CreateRequest, Port};
+use crate::plan::{MountKind, MountPoint};
+
 use super::state::{EndpointDetails, Health, PublishedPort, StateDetails, Status};
 
 /// A container that was made.
@@ -69,7 +71,7 @@ pub struct ContainerSize {
 }
 
 /// Something that is mounted in a container.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountDetails {
     /// `bind`, `volume`, `tmpfs` or `image`.
     pub kind: String,
@@ -87,6 +89,29 @@ pub struct MountDetails {
     pub writable: bool,
     /// How mounts below it spread.
     pub propagation: String,
+}
+
+impl MountDetails {
+    pub(crate) fn of(point: &MountPoint) -> Self {
+        let kind = match point.kind {
+            MountKind::Bind => "bind",
+            MountKind::Volume => "volume",
+            MountKind::Tmpfs => "tmpfs",
+            MountKind::Image => "image",
+        };
+        let driver = if point.kind == MountKind::Volume { "local" } else { "" };
+        let propagation = point.propagation.map(|propagation| propagation.to_string());
+        Self {
+            kind: kind.to_owned(),
+            name: point.name.clone(),
+            source: point.source.clone(),
+            destination: point.destination.clone(),
+            driver: driver.to_owned(),
+            mode: point.mode.clone(),
+            writable: point.writable,
+            propagation: propagation.unwrap_or_default(),
+        }
+    }
 }
 
 /// Everything about a container.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Engine;
 use crate::containers::asks::{ListRequest, RemoveRequest, StopRequest, WaitCondition, Waited};
 use crate::containers::names::Name;
-use crate::containers::request::{CreateRequest, NetworkMode};
+use crate::containers::request::{CreateRequest, NetworkMode, UpdateRequest};
 use crate::containers::stats::{self, Stats};
 use crate::containers::table::{Entry, View};
 use crate::containers::top::{self, Top};
@@ -102,6 +102,11 @@ impl Engine {
         }
         let name = Name::parse(name)?;
         entry.call(move |task| Box::pin(async move { task.rename(&name).await })).await
+    }
+
+    /// Changes a container's limits and restart policy; gives warnings.
+    pub async fn update(&self, query: &str, request: UpdateRequest) -> Result<Vec<String>, Error> {
+        self.find(query)?.call(move |task| Box::pin(task.update(request))).await
     }
 
     /// Changes the size of a container's terminal.

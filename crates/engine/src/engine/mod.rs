@@ -9,9 +9,11 @@
 mod calls;
 mod exec;
 mod facts;
+mod logs;
 mod network;
 mod open;
 mod streams;
+mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -24,9 +26,12 @@ use crate::containers::asks::ExecDetails;
 use crate::containers::table::Table;
 use crate::events::Hub;
 use crate::images::ImageEngine;
+use crate::plan::HostFacts;
+use crate::volumes::Volumes;
 
 pub use calls::Wait;
 pub use facts::{EngineFacts, ImageCount};
+pub use logs::{LogLine, LogStream};
 pub use network::NetworkView;
 pub(crate) use network::describe;
 pub use open::{EngineOptions, OpenError};
@@ -54,6 +59,9 @@ pub(crate) struct Shared {
     pub(crate) table: Table,
     /// Whose an exec is.
     pub(crate) execs: Mutex<HashMap<String, Arc<str>>>,
+    pub(crate) volumes: Volumes,
+    /// What planning knows of the machine.
+    pub(crate) host: Mutex<HostFacts>,
     /// The machine has booted since the last engine.
     pub(crate) rebooted: bool,
     pub(crate) labels: Vec<String>,
@@ -65,6 +73,13 @@ impl Shared {
     /// Where the runtime keeps its records.
     pub(crate) fn state_root(&self) -> PathBuf {
         self.exec_root.join("oci")
+    }
+
+    /// What planning must know, as it is now.
+    pub(crate) fn host_facts(&self) -> HostFacts {
+        let mut facts = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.refresh();
+        facts.clone()
     }
 
     pub(crate) fn forget_exec(&self, id: &str) {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use dhow_distribution::Client;
 use dhow_network::{Host, HostOptions, Instance, NetworkError};
@@ -25,6 +25,8 @@ use crate::containers::recover;
 use crate::error::Error;
 use crate::events::Hub;
 use crate::images::{ImageEngine, ImageEngineOptions};
+use crate::plan::{Defaults, survey};
+use crate::volumes::Volumes;
 
 /// How an engine is to be.
 #[derive(Clone)]
@@ -33,8 +35,6 @@ pub struct EngineOptions {
     pub data_root: PathBuf,
     /// What does not; absolute.
     pub exec_root: PathBuf,
-    /// Our own binary: what monitors are.
-    pub program: PathBuf,
     /// `overlay2`, `vfs` or `btrfs`; the first that works here if absent.
     pub storage_driver: Option<String>,
     /// The way to registries.
@@ -45,6 +45,10 @@ pub struct EngineOptions {
     pub forwarding: bool,
     /// A file that all engines of the host lock while they look for free addresses.
     pub network_lock: PathBuf,
+    /// What containers get unless they say otherwise.
+    pub defaults: Defaults,
+    /// systemd makes the cgroups.
+    pub systemd_cgroups: bool,
     /// What people wrote on this engine (`--label`).
     pub labels: Vec<String>,
 }
@@ -120,19 +124,23 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         forwarding: options.forwarding,
         steps: dhow_network::Steps::unwatched(),
     })?;
+    let volumes = Volumes::open(&data_root, store.db().clone())
+        .map_err(|error| OpenError::Containers(error.into()))?;
     let rebooted = note_boot(&data_root)?;
     let hub = Hub::new(store.db().clone());
     let shared = Shared {
         data_root,
         exec_root,
-        program: options.program,
+        program: options.defaults.program.clone(),
         store,
         snapshots,
         images,
+        volumes,
         network,
         hub,
         table: Default::default(),
         execs: Default::default(),
+        host: Mutex::new(survey(options.defaults, options.systemd_cgroups)),
         rebooted,
         labels: options.labels,
         _exec_lock: lock,

@@ -24,7 +24,7 @@ pub(super) fn check(log: &request::LogConfig) -> Result<(), PlanError> {
 }
 
 /// What the monitor is told; `directory` is the container's own.
-pub(super) fn plan(log: &request::LogConfig, directory: &Path) -> Result<LogConfig, PlanError> {
+pub fn plan(log: &request::LogConfig, directory: &Path) -> Result<LogConfig, PlanError> {
     let id = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     let (driver, path) = match log.driver.as_str() {
         "" | "json-file" => {

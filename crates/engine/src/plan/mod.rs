@@ -39,6 +39,7 @@ use security::Security;
 pub use error::PlanError;
 pub use facts::{CgroupFacts, Defaults, FilePaths, Found, HostFacts, StartFacts};
 pub use files::{hostname_file, hosts_file, resolv_conf};
+pub use logs::plan as log_config;
 pub use look::{check_sources, look_up};
 pub use mount_point::{MountKind, MountPoint, mount_points};
 pub use process::INIT_PATH;

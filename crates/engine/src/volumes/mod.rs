@@ -23,7 +23,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::rand::GetRandomFlags;
 
 use crate::request::check_volume_name;
-use record::{ANONYMOUS, LOCAL};
+pub(crate) use record::ANONYMOUS;
+use record::LOCAL;
 
 pub use error::VolumeError;
 pub use record::Volume;

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 pub(super) const LOCAL: &str = "local";
 
 /// Label by which Docker's clients know a volume that nobody named.
-pub(super) const ANONYMOUS: &str = "com.docker.volume.anonymous";
+pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::asks::ListRequest;
 use super::document::snapshot_key;
 use super::state::Status;
 use super::table::View;
-use super::views::{ContainerSize, ContainerSummary};
+use super::views::{ContainerSize, ContainerSummary, MountDetails};
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::filters::Filters;
@@ -116,7 +116,7 @@ fn summarize(
         labels: config.labels.clone(),
         network_mode: host.network.to_string(),
         endpoints: standing.endpoints.clone(),
-        mounts: document.mounts.clone(),
+        mounts: document.points.iter().map(MountDetails::of).collect(),
         annotations: host.annotations.clone(),
         size: if size { size_of(shared, view)? } else { None },
     })
@@ -240,7 +240,7 @@ impl<'a> Wanted<'a> {
 
 fn fits_volume(view: &View, value: &str) -> bool {
     view.document
-        .mounts
+        .points
         .iter()
         .any(|mount| mount.name == value || mount.destination == value || mount.source == value)
 }

@@ -80,6 +80,7 @@ impl Task {
         self.standing.sandbox = None;
         self.spare = None;
         let (shared, id) = (self.shared.clone(), self.id.clone());
+        super::prepare::unmount_shared_memory(&self.places);
         // What could not be given back is found by the next start, or by the next engine.
         let released = spawn_blocking(move || shared.release_sandbox(&id)).await;
         drop(released);
@@ -120,6 +121,7 @@ impl Task {
         let (shared, places, id) = (self.shared.clone(), self.places.clone(), self.id.clone());
         spawn_blocking(move || {
             remove_runtime_state(&shared.state_root(), &id)?;
+            super::prepare::unmount_shared_memory(&places);
             remove_tree(&places.run)?;
             shared.snapshots.remove(&snapshot_key(&id))?;
             remove_tree(&places.data)
@@ -133,6 +135,14 @@ impl Task {
         let (store, id, rows) = (self.shared.store.clone(), self.id.clone(), happened.rows());
         let numbers = spawn_blocking(move || store.db().remove_container(&id, rows)).await??;
         self.shared.table.remove(&self.id, &self.name);
+        if self.remove_volumes {
+            let (shared, id, document) =
+                (self.shared.clone(), self.id.clone(), self.document.clone());
+            // What could not be removed is seen in the list of volumes, and can be removed there.
+            let removed =
+                spawn_blocking(move || shared.remove_anonymous(&id, &document.points)).await;
+            drop(removed);
+        }
         self.shared.forget_execs(&self.execs);
         self.gone = true;
         self.show();

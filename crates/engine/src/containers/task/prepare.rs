@@ -2,30 +2,35 @@
 //!
 //! Invariant: what is made here is made anew by every start, and given back by every end.
 
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dhow_monitor::{Launch, LogConfig, LogDriver, RootMount, Runtime, Upper, VERSION};
-use dhow_spec::runtime::{
-    Capabilities, Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec,
-};
-use dhow_store::{Mounts, View as SnapshotView};
+use dhow_monitor::{Launch, RootMount, Runtime, Upper, VERSION};
+use dhow_store::{Mounts, Snapshots, View as SnapshotView};
+use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::task::spawn_blocking;
 
 use super::Task;
 use super::start::restart_policy;
 use crate::containers::document::{Document, Places, snapshot_key};
-use crate::containers::request::{HostConfig, NetworkMode};
+use crate::containers::request::{IpcMode, NetworkMode, PidMode};
+use crate::containers::root;
 use crate::containers::state::EndpointDetails;
 use crate::engine::{Shared, describe};
-use crate::error::Error;
+use crate::error::{Error, ErrorClass};
+use crate::plan::{
+    self, FilePaths, Found, HostFacts, MountKind, Plan, StartFacts, hostname_file, hosts_file,
+    look_up, resolv_conf, resolve_user,
+};
 
 /// What became ready.
 struct Prepared {
     launch: Launch,
     endpoints: Vec<EndpointDetails>,
-    sandbox: Option<std::path::PathBuf>,
+    sandbox: Option<PathBuf>,
 }
 
 /// What the work of a thread needs of the container.
@@ -37,6 +42,15 @@ struct Facts {
     places: Places,
     restarts: u32,
     size: Option<(u16, u16)>,
+}
+
+/// The network of one start.
+#[derive(Default)]
+struct Network {
+    path: Option<PathBuf>,
+    endpoints: Vec<EndpointDetails>,
+    /// Whose generated files are used: another container's, where its network is.
+    files_of: Option<Places>,
 }
 
 impl Task {
@@ -63,31 +77,56 @@ impl Task {
 
 impl Facts {
     fn prepare(&self) -> Result<Prepared, Error> {
-        let (request, places) = (&self.document.request, &self.places);
-        check_plain(&request.host)?;
-        for directory in [&places.run, &places.run.join("rootfs")] {
+        self.make_directories()?;
+        let host = self.shared.host_facts();
+        let (request, points) = (&self.document.request, &self.document.points);
+        let mut found = look_up(request, points)?;
+        self.find_images(&mut found)?;
+        let key = snapshot_key(&self.id);
+        let view = root::open(&self.shared.snapshots, &self.id)?;
+        let user = resolve_user(view.as_fd(), &request.config.user, &request.host.group_add)?;
+        drop(view);
+        let mounts = self.shared.snapshots.mounts(&key, &SnapshotView::WRITE)?;
+        self.shared.fill_volumes(points, &mounts)?;
+        let network = self.network()?;
+        let files = self.write_files(&host, &network)?;
+        let start = StartFacts {
+            id: self.id.to_string(),
+            user,
+            network: network.path.clone(),
+            ipc_of: match &request.host.ipc {
+                IpcMode::Container(other) => Some(self.other(other, "join IPC of")?),
+                _ => None,
+            },
+            pid_of: match &request.host.pid {
+                PidMode::Container(other) => Some(self.other(other, "join PID of")?),
+                _ => None,
+            },
+            shm: self.shared_memory(&host)?,
+            files,
+            found,
+        };
+        let plan = plan::plan(request, points, &start, &host, &self.places.data)?;
+        let config = self.places.run.join("config.json");
+        std::fs::write(&config, plan.spec.to_json())
+            .map_err(|error| Error::io("write", &config, error))?;
+        let sandbox = network.path.filter(|_| request.host.network.is_private());
+        let launch = self.launch(plan, &host, mounts);
+        Ok(Prepared { launch, endpoints: network.endpoints, sandbox })
+    }
+
+    fn make_directories(&self) -> Result<(), Error> {
+        for directory in [&self.places.run, &self.places.run.join("rootfs")] {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(directory)
                 .map_err(|error| Error::io("make", directory, error))?;
         }
-        let key = snapshot_key(&self.id);
-        let root = root_mount(self.shared.snapshots.mounts(&key, &SnapshotView::WRITE)?);
-        let (mut endpoints, mut sandbox) = (Vec::new(), None);
-        if request.host.network.is_private() {
-            let made = self.shared.make_sandbox(&self.id, &self.name, request)?;
-            endpoints = made.endpoints.iter().map(|one| describe(one, &self.id)).collect();
-            sandbox = Some(made.path);
-        }
-        let spec = self.spec(sandbox.as_deref());
-        let config = places.run.join("config.json");
-        std::fs::write(&config, spec.to_json())
-            .map_err(|error| Error::io("write", &config, error))?;
-        Ok(Prepared { launch: self.launch(root), endpoints, sandbox })
+        Ok(())
     }
 
-    fn launch(&self, root: RootMount) -> Launch {
+    fn launch(&self, plan: Plan, host: &HostFacts, mounts: Mounts) -> Launch {
         let (request, places) = (&self.document.request, &self.places);
         Launch {
             version: VERSION,
@@ -96,112 +135,150 @@ impl Facts {
             state_root: self.shared.state_root(),
             socket: places.socket(),
             journal: places.journal(),
-            root,
-            runtime: Runtime::Builtin,
+            root: root_mount(mounts),
+            runtime: match plan.runtime {
+                None => Runtime::Builtin,
+                Some(program) => Runtime::Foreign {
+                    program,
+                    args: Vec::new(),
+                    root: self.shared.exec_root.join("runtimes"),
+                },
+            },
             terminal: request.config.tty,
             terminal_size: self.size.or(request.host.console_size),
             open_stdin: request.config.open_stdin,
             stdin_once: request.config.stdin_once,
-            log: LogConfig {
-                driver: LogDriver::JsonFile,
-                path: places.data.join(format!("{}-json.log", self.id)),
-                max_size: Some(10 << 20),
-                max_file: 5,
-                compress: false,
-                attributes: Default::default(),
-            },
+            log: plan.log,
             restart: restart_policy(request.host.restart),
-            health: None,
-            stop_signal: request.config.stop_signal_number(),
-            stop_timeout_s: request.config.stop_timeout,
-            cgroup_systemd: false,
+            health: plan.health,
+            stop_signal: plan.stop_signal,
+            stop_timeout_s: Some(plan.stop_timeout_s),
+            cgroup_systemd: host.cgroup.systemd,
             restart_count: self.restarts,
         }
     }
 
-    fn spec(&self, sandbox: Option<&Path>) -> Spec {
-        let config = &self.document.request.config;
-        let namespace = |kind| Namespace { kind, path: None };
-        let mut namespaces: Vec<_> = [
-            NamespaceKind::Pid,
-            NamespaceKind::Mount,
-            NamespaceKind::Ipc,
-            NamespaceKind::Uts,
-            NamespaceKind::Cgroup,
-        ]
-        .map(namespace)
-        .into();
-        if let Some(path) = sandbox {
-            let path = Some(path.display().to_string());
-            namespaces.push(Namespace { kind: NamespaceKind::Network, path });
+    /// The network namespace: made, the host's, or another container's.
+    fn network(&self) -> Result<Network, Error> {
+        let request = &self.document.request;
+        match &request.host.network {
+            NetworkMode::Host => Ok(Network::default()),
+            NetworkMode::Container(other) => {
+                let view = self.shared.table.find(other)?.view();
+                let pid = self.other(other, "join network of")?;
+                let own = view.standing.sandbox.clone();
+                let path = own.unwrap_or_else(|| format!("/proc/{pid}/ns/net").into());
+                let of = Places::of(&self.shared.data_root, &self.shared.exec_root, &view.id);
+                Ok(Network { path: Some(path), endpoints: Vec::new(), files_of: Some(of) })
+            }
+            _ => {
+                let made = self.shared.make_sandbox(&self.id, &self.name, request)?;
+                let endpoints = made.endpoints.iter().map(|one| describe(one, &self.id)).collect();
+                Ok(Network { path: Some(made.path), endpoints, files_of: None })
+            }
         }
-        let caps: Vec<String> =
-            ["CAP_CHOWN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"].map(str::to_owned).into();
-        let mount = |kind: &str, destination: &str, options: &[&str]| Mount {
-            destination: destination.to_owned(),
-            kind: Some(kind.to_owned()),
-            source: Some(kind.to_owned()),
-            options: options.iter().map(|option| (*option).to_owned()).collect(),
-            ..Mount::default()
+    }
+
+    /// The first process of another container, which must run.
+    fn other(&self, query: &str, doing: &'static str) -> Result<u32, Error> {
+        let entry = self.shared.table.find(query).map_err(|_| Error::Dependency {
+            message: format!("No such container: {query}"),
+            class: ErrorClass::NotFound,
+        })?;
+        let view = entry.view();
+        view.standing.state.run().map(|run| run.pid).ok_or_else(|| Error::Dependency {
+            message: format!("cannot {doing} a non running container: {}", view.id),
+            class: ErrorClass::Conflict,
+        })
+    }
+
+    /// Hostname, hosts and resolv.conf, written anew.
+    fn write_files(&self, host: &HostFacts, network: &Network) -> Result<FilePaths, Error> {
+        let request = &self.document.request;
+        if let Some(places) = &network.files_of {
+            let path = |name| Some(places.data.join(name)).filter(|path: &PathBuf| path.exists());
+            return Ok(FilePaths {
+                hostname: path("hostname"),
+                hosts: path("hosts"),
+                resolv_conf: path("resolv.conf"),
+            });
+        }
+        let addresses: Vec<IpAddr> =
+            network.endpoints.iter().filter_map(|endpoint| endpoint.ipv4.parse().ok()).collect();
+        let write = |name: &str, text: String| {
+            let path = self.places.data.join(name);
+            std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))?;
+            Ok::<_, Error>(Some(path))
         };
-        let mut env = vec![
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-            format!("HOSTNAME={}", &self.id[..12]),
-        ];
-        env.extend(config.env.iter().cloned());
-        Spec {
-            oci_version: dhow_spec::runtime::VERSION.to_owned(),
-            process: Some(Process {
-                terminal: config.tty,
-                args: config.args(),
-                env,
-                cwd: match config.working_dir.as_str() {
-                    "" => "/".to_owned(),
-                    directory => directory.to_owned(),
-                },
-                capabilities: Some(Capabilities {
-                    bounding: caps.clone(),
-                    effective: caps.clone(),
-                    permitted: caps,
-                    ..Capabilities::default()
-                }),
-                ..Process::default()
-            }),
-            root: Some(Root { path: "rootfs".to_owned(), readonly: false }),
-            hostname: Some(self.id[..12].to_owned()),
-            domainname: None,
-            mounts: vec![
-                mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
-                mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-                mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666"]),
-                mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
-            ],
-            hooks: None,
-            annotations: Default::default(),
-            linux: Some(Linux {
-                namespaces,
-                cgroups_path: Some(format!("/dhow/{}", self.id)),
-                ..Linux::default()
-            }),
+        Ok(FilePaths {
+            hostname: write("hostname", hostname_file(request, &self.id, host))?,
+            hosts: write("hosts", hosts_file(request, &self.id, host, &addresses)?)?,
+            resolv_conf: write("resolv.conf", resolv_conf(request, host, None))?,
+        })
+    }
+
+    /// The memory that others may join: ours or another container's, mounted where both can name it.
+    fn shared_memory(&self, host: &HostFacts) -> Result<Option<PathBuf>, Error> {
+        let request = &self.document.request;
+        match &request.host.ipc {
+            IpcMode::Shareable => {
+                let path = self.places.run.join("shm");
+                let failed = |error| Error::io("mount shared memory at", &path, error);
+                unmount_shared_memory(&self.places);
+                std::fs::create_dir_all(&path).map_err(failed)?;
+                let size = match request.host.shm_size {
+                    0 => host.defaults.shm_size,
+                    size => size,
+                };
+                let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
+                let data = std::ffi::CString::new(format!("mode=1777,size={size}"))
+                    .map_err(|error| failed(error.into()))?;
+                rustix::mount::mount("shm", &path, "tmpfs", flags, Some(data.as_c_str()))
+                    .map_err(|errno| failed(errno.into()))?;
+                Ok(Some(path))
+            }
+            IpcMode::Container(other) => {
+                let view = self.shared.table.find(other)?.view();
+                let places = Places::of(&self.shared.data_root, &self.shared.exec_root, &view.id);
+                Ok(Some(places.run.join("shm")).filter(|path| path.exists()))
+            }
+            _ => Ok(None),
         }
+    }
+
+    /// Layers of images that are mounted.
+    fn find_images(&self, found: &mut Found) -> Result<(), Error> {
+        let images = self.document.points.iter().filter(|point| point.kind == MountKind::Image);
+        for point in images {
+            let layers = image_layers(&self.shared.snapshots, &self.shared, &point.source)?;
+            found.images.insert(point.destination.clone(), layers);
+        }
+        Ok(())
     }
 }
 
-/// Options are refused by name until they are planned.
-fn check_plain(host: &HostConfig) -> Result<(), Error> {
-    let plain = HostConfig {
-        network: host.network.clone(),
-        restart: host.restart,
-        auto_remove: host.auto_remove,
-        console_size: host.console_size,
-        container_id_file: host.container_id_file.clone(),
-        ports: host.ports.clone(),
-        ..HostConfig::default()
-    };
-    if *host != plain || matches!(host.network, NetworkMode::Container(_)) {
-        return Err(Error::Unsupported { what: "one of the host options".to_owned() });
+fn image_layers(
+    snapshots: &Snapshots,
+    shared: &Shared,
+    image: &str,
+) -> Result<Vec<PathBuf>, Error> {
+    let images = shared.store.images();
+    let image = images.find(image)?;
+    let selected = images.select(&image, &dhow_spec::Platform::of_build())?;
+    let Some(top) = selected.chain.last() else { return Ok(Vec::new()) };
+    Ok(match snapshots.mounts_of_committed(top, &SnapshotView::READ)? {
+        Mounts::Bind { source, .. } => vec![source],
+        Mounts::Overlay { lowers, .. } => lowers,
+    })
+}
+
+/// Takes the memory away that others could join; that there is none is no error.
+pub(super) fn unmount_shared_memory(places: &Places) {
+    let path: &Path = &places.run.join("shm");
+    if path.exists() {
+        // Those who have joined keep what they see.
+        let _ = rustix::mount::unmount(path, UnmountFlags::DETACH);
     }
-    Ok(())
 }
 
 fn root_mount(mounts: Mounts) -> RootMount {

@@ -9,14 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use dhow_monitor::{AttachRequest as Attach, Request};
-use dhow_spec::runtime::{ConsoleSize, Process, Spec};
+use dhow_spec::runtime::{Process, Spec};
 use tokio::task::spawn_blocking;
 
 use super::Task;
 use crate::containers::asks::{AttachRequest, ClientStream, ExecDetails, ExecRequest, ExecStart};
 use crate::containers::keys;
+use crate::containers::root;
 use crate::containers::state::State;
 use crate::error::Error;
+use crate::plan::{ExecAsk, exec_process, resolve_user};
 
 /// A client that waits for the start.
 #[derive(Debug)]
@@ -150,27 +152,30 @@ impl Task {
         request: &ExecRequest,
         start: ExecStart,
     ) -> Result<Process, Error> {
-        if !request.user.is_empty() {
-            return Err(Error::Unsupported { what: "exec as another user".to_owned() });
-        }
-        let path = self.places.run.join("config.json");
-        let spec = spawn_blocking(move || {
+        let Some(run) = self.standing.state.run() else {
+            return Err(Error::NotRunning { doing: "", id: self.id.to_string() });
+        };
+        let (path, request) = (self.places.run.join("config.json"), request.clone());
+        spawn_blocking(move || {
             let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
-            Spec::parse(&bytes)
-                .map_err(|error| Error::io("read", &path, std::io::Error::other(error)))
-        });
-        let mut process = spec.await??.process.unwrap_or_default();
-        process.args.clone_from(&request.command);
-        process.terminal = request.terminal;
-        process.env.extend(request.env.iter().cloned());
-        if !request.working_dir.is_empty() {
-            process.cwd.clone_from(&request.working_dir);
-        }
-        let size = start.terminal_size.or(request.terminal_size);
-        process.console_size = size
-            .filter(|_| request.terminal)
-            .map(|(rows, cols)| ConsoleSize { height: rows.into(), width: cols.into() });
-        Ok(process)
+            let spec = Spec::parse(&bytes)
+                .map_err(|error| Error::io("read", &path, std::io::Error::other(error)))?;
+            let user = match request.user.as_str() {
+                "" => None,
+                user => Some(resolve_user(root::of_process(run.pid)?.as_fd(), user, &[])?),
+            };
+            let ask = ExecAsk {
+                args: request.command,
+                env: request.env,
+                working_dir: request.working_dir,
+                tty: request.terminal,
+                console_size: start.terminal_size.or(request.terminal_size),
+                privileged: request.privileged,
+                user,
+            };
+            Ok(exec_process(&spec.process.unwrap_or_default(), &ask))
+        })
+        .await?
     }
 
     /// Changes the size of an exec's terminal.

@@ -1,0 +1,389 @@
+//! What an engine is told: dockerd's flags, and the same words in a configuration file.
+//!
+//! Invariant: a word is known or refused by name, and never ignored; a word of the file that is also a flag is a
+//! conflict, as with dockerd.
+//! Absent on purpose: what becomes of the settings.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use dhow_distribution::Mirror;
+use dhow_engine::plan::Defaults;
+use dhow_engine::request::Ulimit;
+
+/// All that was said.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) data_root: PathBuf,
+    pub(super) exec_root: PathBuf,
+    pub(super) hosts: Vec<String>,
+    pub(super) group: Option<String>,
+    pub(super) storage_driver: Option<String>,
+    pub(super) level: Level,
+    pub(super) pid_file: Option<PathBuf>,
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) bip: Option<dhow_network::Subnet>,
+    pub(super) forwarding: bool,
+    pub(super) labels: Vec<String>,
+    pub(super) insecure: Vec<String>,
+    pub(super) mirrors: Vec<Mirror>,
+    pub(super) systemd_cgroups: bool,
+    pub(super) tls: Tls,
+    pub(super) ready_fd: Option<u32>,
+    pub(super) defaults: Defaults,
+}
+
+/// How much is said about what goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Fatal,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// Certificates for TCP.
+#[derive(Debug, Default)]
+pub(super) struct Tls {
+    pub(super) verify: bool,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// A word that cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) String);
+
+/// Flags without a value.
+const SWITCHES: &[&str] =
+    &["debug", "init", "ip-forward", "live-restore", "no-new-privileges", "tlsverify"];
+
+impl Settings {
+    /// Reads the command line, then the file that it names or the usual one.
+    pub(super) fn read(
+        words: impl Iterator<Item = OsString>,
+        program: PathBuf,
+    ) -> Result<Self, Refused> {
+        let mut settings = Self::standard(program);
+        let mut said = BTreeSet::new();
+        settings.read_flags(words, &mut said)?;
+        let path = settings.config_file.clone();
+        let usual = PathBuf::from("/etc/dhow/engine.json");
+        let text = match (&path, std::fs::read_to_string(path.as_ref().unwrap_or(&usual))) {
+            (_, Ok(text)) => text,
+            (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(settings);
+            }
+            (_, Err(error)) => {
+                let path = path.unwrap_or(usual);
+                return Err(Refused(format!("read {}: {error}", path.display())));
+            }
+        };
+        settings.read_file(&text, &said)?;
+        Ok(settings)
+    }
+
+    fn standard(program: PathBuf) -> Self {
+        Self {
+            data_root: "/var/lib/dhow".into(),
+            exec_root: "/run/dhow".into(),
+            hosts: Vec::new(),
+            group: None,
+            storage_driver: None,
+            level: Level::Info,
+            pid_file: None,
+            config_file: None,
+            bip: None,
+            forwarding: true,
+            labels: Vec::new(),
+            insecure: Vec::new(),
+            mirrors: Vec::new(),
+            systemd_cgroups: false,
+            tls: Tls::default(),
+            ready_fd: None,
+            defaults: Defaults::new("dhow".to_owned(), program),
+        }
+    }
+
+    fn read_flags(
+        &mut self,
+        words: impl Iterator<Item = OsString>,
+        said: &mut BTreeSet<String>,
+    ) -> Result<(), Refused> {
+        use lexopt::prelude::*;
+        let refused = |error: lexopt::Error| Refused(error.to_string());
+        let mut parser = lexopt::Parser::from_args(words);
+        while let Some(argument) = parser.next().map_err(refused)? {
+            let name = match argument {
+                Short('H') => "host".to_owned(),
+                Short('G') => "group".to_owned(),
+                Short('s') => "storage-driver".to_owned(),
+                Short('l') => "log-level".to_owned(),
+                Short('p') => "pidfile".to_owned(),
+                Short('D') => "debug".to_owned(),
+                Long(name) => name.to_owned(),
+                other => return Err(refused(other.unexpected())),
+            };
+            let value = if SWITCHES.contains(&name.as_str()) {
+                parser.optional_value().unwrap_or_else(|| "true".into())
+            } else {
+                parser.value().map_err(refused)?
+            };
+            let value = value
+                .into_string()
+                .map_err(|value| Refused(format!("--{name}: {value:?} is not UTF-8")))?;
+            self.set(&name, &value)?;
+            said.insert(name);
+        }
+        Ok(())
+    }
+
+    /// A JSON object of the same words; lists and maps say a word more than once.
+    fn read_file(&mut self, text: &str, said: &BTreeSet<String>) -> Result<(), Refused> {
+        use serde_json::Value;
+        let file: serde_json::Map<String, Value> = serde_json::from_str(text)
+            .map_err(|error| Refused(format!("the configuration file: {error}")))?;
+        for (name, value) in &file {
+            // dockerd's names of lists are plural.
+            let flag = match name.as_str() {
+                "hosts" => "host",
+                "labels" => "label",
+                "insecure-registries" => "insecure-registry",
+                "registry-mirrors" => "registry-mirror",
+                "exec-opts" => "exec-opt",
+                "log-opts" => "log-opt",
+                "dns-opts" => "dns-opt",
+                "runtimes" => "add-runtime",
+                "default-ulimits" => "default-ulimit",
+                other => other,
+            };
+            if said.contains(flag) {
+                return Err(Refused(format!(
+                    "the following directives are specified both as a flag and in the configuration file: {name}"
+                )));
+            }
+            for text in texts(flag, value).ok_or_else(|| {
+                Refused(format!("the configuration file: {name}: {value} cannot be read"))
+            })? {
+                self.set(flag, &text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Refused> {
+        let bad = |why: &dyn std::fmt::Display| Refused(format!("--{name} {value:?}: {why}"));
+        let path = || absolute(value).ok_or_else(|| bad(&"not an absolute path"));
+        let flag = || parse_flag(value).ok_or_else(|| bad(&"not true or false"));
+        let defaults = &mut self.defaults;
+        match name {
+            "data-root" => self.data_root = path()?,
+            "exec-root" => self.exec_root = path()?,
+            "host" => self.hosts.push(value.to_owned()),
+            "group" => self.group = Some(value.to_owned()),
+            "storage-driver" => self.storage_driver = Some(value.to_owned()),
+            "log-level" => self.level = Level::parse(value).ok_or_else(|| bad(&"no level"))?,
+            "debug" => {
+                if flag()? {
+                    self.level = Level::Debug;
+                }
+            }
+            "pidfile" => self.pid_file = Some(path()?),
+            "config-file" => self.config_file = Some(value.into()),
+            "bip" => self.bip = Some(value.parse().map_err(|fault| bad(&fault))?),
+            "ip-forward" => self.forwarding = flag()?,
+            "label" => self.labels.push(value.to_owned()),
+            "insecure-registry" => self.insecure.push(value.to_owned()),
+            "registry-mirror" => {
+                self.mirrors.push(Mirror::parse(value).map_err(|error| bad(&error))?);
+            }
+            "tlsverify" => self.tls.verify = flag()?,
+            "tlscacert" => self.tls.ca = Some(value.into()),
+            "tlscert" => self.tls.certificate = Some(value.into()),
+            "tlskey" => self.tls.key = Some(value.into()),
+            "ready-fd" => self.ready_fd = Some(value.parse().map_err(|error| bad(&error))?),
+            // Containers never depend on the engine: nothing else is to be had.
+            "live-restore" if flag()? => {}
+            "live-restore" => return Err(bad(&"containers always survive this engine")),
+            "exec-opt" => match value {
+                "native.cgroupdriver=systemd" => {
+                    self.systemd_cgroups = true;
+                    defaults.cgroup_parent = "system.slice".to_owned();
+                }
+                "native.cgroupdriver=cgroupfs" => self.systemd_cgroups = false,
+                _ => return Err(bad(&"no such option")),
+            },
+            "cgroup-parent" => defaults.cgroup_parent = value.to_owned(),
+            "init" => defaults.init = flag()?,
+            "no-new-privileges" => defaults.no_new_privileges = flag()?,
+            "log-driver" => defaults.log.driver = value.to_owned(),
+            "log-opt" => {
+                let (key, text) = value.split_once('=').ok_or_else(|| bad(&"not NAME=VALUE"))?;
+                defaults.log.options.insert(key.to_owned(), text.to_owned());
+            }
+            "add-runtime" => {
+                let (key, text) = value.split_once('=').ok_or_else(|| bad(&"not NAME=PATH"))?;
+                let program = absolute(text).ok_or_else(|| bad(&"not an absolute path"))?;
+                defaults.runtimes.insert(key.to_owned(), program);
+            }
+            "default-ulimit" => {
+                defaults
+                    .ulimits
+                    .push(parse_ulimit(value).ok_or_else(|| bad(&"not NAME=SOFT:HARD"))?);
+            }
+            "dns" => defaults.dns.push(value.parse().map_err(|error| bad(&error))?),
+            "dns-opt" => defaults.dns_options.push(value.to_owned()),
+            "dns-search" => defaults.dns_search.push(value.to_owned()),
+            "host-gateway-ip" => {
+                defaults.host_gateway = Some(value.parse().map_err(|error| bad(&error))?);
+            }
+            "default-shm-size" => {
+                defaults.shm_size = parse_size(value).ok_or_else(|| bad(&"not a size"))?;
+            }
+            "seccomp-profile" => defaults.seccomp = Some(profile(value).map_err(|e| bad(&e))?),
+            _ => return Err(Refused(format!("unknown flag: --{name}"))),
+        }
+        Ok(())
+    }
+}
+
+impl Level {
+    fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "debug" | "trace" => Self::Debug,
+            "info" => Self::Info,
+            "warn" | "warning" => Self::Warn,
+            "error" => Self::Error,
+            "fatal" | "panic" => Self::Fatal,
+            _ => return None,
+        })
+    }
+}
+
+/// What a value of the file says, as so many flags.
+fn texts(name: &str, value: &serde_json::Value) -> Option<Vec<String>> {
+    use serde_json::Value;
+    let one = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        _ => None,
+    };
+    match value {
+        Value::Array(values) => values.iter().map(one).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| {
+                let text = match (name, value) {
+                    ("add-runtime", value) => one(value.get("path")?)?,
+                    ("default-ulimit", value) => {
+                        let number = |field| value.get(field).and_then(Value::as_i64);
+                        format!("{}:{}", number("Soft")?, number("Hard")?)
+                    }
+                    (_, value) => one(value)?,
+                };
+                Some(format!("{key}={text}"))
+            })
+            .collect(),
+        value => Some(vec![one(value)?]),
+    }
+}
+
+fn absolute(text: &str) -> Option<PathBuf> {
+    text.starts_with('/').then(|| PathBuf::from(text))
+}
+
+fn parse_flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_ulimit(text: &str) -> Option<Ulimit> {
+    let (name, limits) = text.split_once('=')?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    Some(Ulimit { name: name.to_owned(), soft: soft.parse().ok()?, hard: hard.parse().ok()? })
+}
+
+fn parse_size(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(1 << shift)
+}
+
+/// A file's content; `builtin` and `unconfined` are words.
+fn profile(value: &str) -> Result<String, std::io::Error> {
+    match value {
+        "unconfined" | "builtin" => Ok(value.to_owned()),
+        path => std::fs::read_to_string(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str], file: &str) -> Result<Settings, Refused> {
+        let mut settings = Settings::standard("/dhow".into());
+        let mut said = BTreeSet::new();
+        settings.read_flags(words.iter().map(OsString::from), &mut said)?;
+        settings.read_file(file, &said)?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn flags_and_file_say_the_same() {
+        let flags = [
+            "--data-root",
+            "/d",
+            "-H",
+            "unix:///a",
+            "-Hunix:///b",
+            "--debug",
+            "--log-opt=max-size=1m",
+        ];
+        let settings = read(&flags, "{}").expect("known words");
+        assert_eq!(settings.data_root, PathBuf::from("/d"));
+        assert_eq!(settings.hosts, ["unix:///a", "unix:///b"]);
+        assert_eq!(settings.level, Level::Debug);
+        assert_eq!(settings.defaults.log.options["max-size"], "1m");
+        let file = r#"{"data-root": "/d", "hosts": ["unix:///a", "unix:///b"], "debug": true,
+            "log-opts": {"max-size": "1m"}, "runtimes": {"crun": {"path": "/usr/bin/crun"}},
+            "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}}}"#;
+        let settings = read(&[], file).expect("known words");
+        assert_eq!(settings.hosts.len(), 2);
+        assert_eq!(settings.defaults.runtimes["crun"], PathBuf::from("/usr/bin/crun"));
+        assert_eq!(settings.defaults.ulimits[0].hard, 2);
+    }
+
+    #[test]
+    fn refusals_name_the_word() {
+        let check = |words: &[&str], file: &str, expected: &str| {
+            assert_eq!(read(words, file).expect_err(expected).0, expected);
+        };
+        check(&["--bird"], "{}", "missing argument for option '--bird'");
+        check(&["--bird=1"], "{}", "unknown flag: --bird");
+        check(&[], r#"{"bird": 1}"#, "unknown flag: --bird");
+        check(&["--data-root", "d"], "{}", "--data-root \"d\": not an absolute path");
+        check(
+            &["--live-restore=false"],
+            "{}",
+            "--live-restore \"false\": containers always survive this engine",
+        );
+        check(
+            &["--data-root", "/d"],
+            r#"{"data-root": "/e"}"#,
+            "the following directives are specified both as a flag and in the configuration file: data-root",
+        );
+    }
+}
