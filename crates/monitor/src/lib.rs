@@ -14,7 +14,7 @@ mod protocol;
 mod spawn;
 
 pub use connection::{Connection, ConnectionError, listen};
-pub use dhow_spec::runtime::Process;
+pub use dhow_spec::runtime::{ConsoleSize, Process};
 pub use dhow_sys::{Child, Exit};
 pub use process::main;
 pub use protocol::*;

@@ -65,6 +65,11 @@ impl Client {
         (client, input)
     }
 
+    /// It has not closed its side.
+    pub(super) fn sends(&self) -> bool {
+        self.sends
+    }
+
     pub(super) fn has_stdin(&self) -> bool {
         self.stdin
     }

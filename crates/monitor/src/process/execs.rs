@@ -236,12 +236,17 @@ impl Monitor {
         self.execs.retain(|exec| !exec.is_probe());
     }
 
-    /// Execs of a monitor that was lost ended with it, or end unseen.
-    pub(super) fn forget_lost_execs(&mut self) {
+    /// What a monitor that was lost had begun: a stop that was asked for holds, restarts are counted on, and
+    /// its execs end unseen.
+    pub(super) fn go_on_from_journal(&mut self) {
         let records = crate::journal::read(&self.launch.journal, 0).unwrap_or_default();
         let mut open: Vec<String> = Vec::new();
         for record in records {
             match record.event {
+                Event::Started { restart_count, .. } => {
+                    (self.policy.count, self.policy.cancelled) = (restart_count, false);
+                }
+                Event::Stopping { .. } => self.policy.cancelled = true,
                 Event::ExecStarted { exec_id, .. } => open.push(exec_id),
                 Event::ExecExited { exec_id, .. } => open.retain(|known| *known != exec_id),
                 _ => {}

@@ -8,7 +8,9 @@
 mod backend;
 mod backlog;
 mod client;
+mod console;
 mod execs;
+mod foreign;
 mod health;
 mod keys;
 mod peer;

@@ -203,7 +203,11 @@ impl Station {
         }
         let listen = self.typed.len() < INPUT_BYTES_MAX;
         for (id, client) in &self.clients {
-            want(Slot::Client(*id), client.as_fd(), client.wants(listen));
+            let flags = client.wants(listen);
+            // One that has more to say than there is room for is not asked whether it has gone.
+            if !flags.is_empty() || !client.sends() {
+                want(Slot::Client(*id), client.as_fd(), flags);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use dhow_sys::Exit;
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal};
 
-use super::backend::Failure;
+use super::backend::{Failure, Found};
 use super::station::pipes;
 use super::{Monitor, Token, health, milliseconds, signals};
 use crate::protocol::{ErrorKind, Event, StartFailure, StreamKinds};
@@ -158,19 +158,19 @@ impl Monitor {
         let mut fds = fds.into_iter();
         let kept = if pidfd { fds.next() } else { None };
         let found = self.backend.find();
-        let pid = found.as_ref().map(|(pid, ..)| *pid);
+        let pid = found.as_ref().map(|found| found.pid);
         self.reconnect(kinds, &mut fds, pid);
-        self.forget_lost_execs();
+        self.go_on_from_journal();
         match found {
-            Some((pid, own, oom)) => {
+            Some(Found { pid, pidfd, oom, paused }) => {
                 self.task = Some(Task {
                     pid,
-                    pidfd: kept.unwrap_or(own),
+                    pidfd: kept.unwrap_or(pidfd),
                     is_child: false,
                     started: Instant::now(),
                     oom,
                     oom_killed: false,
-                    paused: false,
+                    paused,
                     stop: None,
                     gone_at: None,
                 });

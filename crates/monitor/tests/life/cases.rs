@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dhow_monitor::{
     AttachRequest, Connection, ErrorKind, Event, ExecRequest, HealthCheck, Launch, LogConfig,
-    LogDriver, Reply, Request, RestartPolicy, StartFailure, StreamKinds, journal,
+    LogDriver, Reply, Request, RestartPolicy, Runtime, StartFailure, StreamKinds, journal,
 };
 
 use super::{Engine, PATIENCE, Place, all_output, kinds, text_of};
@@ -33,6 +33,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("an_engine_that_comes_back", an_engine_that_comes_back),
     ("another_monitor_takes_over", another_monitor_takes_over),
     ("an_end_between_two_monitors", an_end_between_two_monitors),
+    ("other_runtimes_do_the_same", other_runtimes_do_the_same),
 ];
 
 fn exec(id: &str, args: &[&str]) -> ExecRequest {
@@ -499,4 +500,72 @@ fn an_end_between_two_monitors(place: &Place) {
     engine.leave();
     assert_eq!(place.output(), "last words\n");
     place.check_clean();
+}
+
+/// Those of other runtimes that are installed.
+fn other_runtimes_do_the_same(place: &Place) {
+    let installed = ["/usr/bin/crun", "/usr/sbin/runc"].into_iter().filter(|program| {
+        let there = std::path::Path::new(program).exists();
+        if !there {
+            println!("skipped: {program} is not installed");
+        }
+        there
+    });
+    for program in installed {
+        let root = place.path("foreign");
+        let runtime =
+            Runtime::Foreign { program: program.into(), args: Vec::new(), root: root.clone() };
+        let script = "echo up; read line; echo got $line; exit 4";
+        let base = place.launch(script);
+        let launch = Launch { runtime, open_stdin: true, ..base };
+        let _ = std::fs::remove_file(&launch.journal);
+        let _ = std::fs::remove_file(&launch.log.path);
+        let mut engine = place.begin(&launch);
+        engine.follow();
+        let mut client = engine.attach(AttachRequest { stdin: true, ..all_output() });
+        let reply = engine.ask(&Request::Start);
+        if let Reply::Error { message, .. } = &reply
+            && message.contains("hybrid mode not supported")
+        {
+            println!("skipped: {program} cannot do with this machine's cgroups");
+            engine.leave();
+            continue;
+        }
+        assert!(matches!(reply, Reply::Started { .. }), "{program}: {reply:?}");
+        let mut up = [0; 3];
+        client.read_exact(&mut up).unwrap();
+        let mut request = exec("f1", &["sh", "-c", "stty size; exit 8"]);
+        request.process.terminal = true;
+        request.process.console_size = Some(dhow_monitor::ConsoleSize { height: 12, width: 34 });
+        request.attach = Some(all_output());
+        let (shown, theirs) = UnixStream::pair().unwrap();
+        shown.set_read_timeout(Some(PATIENCE)).unwrap();
+        let theirs = OwnedFd::from(theirs);
+        let reply = engine.ask_with(&Request::Exec(Box::new(request)), &[&theirs]).0;
+        assert!(matches!(reply, Reply::Started { .. }), "{program}: {reply:?}");
+        drop(theirs);
+        let code = engine.wait_for(|event| match event {
+            Event::ExecExited { code, .. } => Some(*code),
+            _ => None,
+        });
+        assert_eq!(code, Some(8), "{program}");
+        text_of(shown);
+        assert_eq!(engine.ask(&Request::Pause), Reply::Ok, "{program}");
+        assert_eq!(engine.ask(&Request::Resume), Reply::Ok, "{program}");
+        client.write_all(b"it\n").unwrap();
+        assert_eq!(text_of(client), "got it\n", "{program}");
+        assert_eq!(engine.exit_code(), 4, "{program}");
+        engine.leave();
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "{program} keeps something");
+
+        let config = launch.bundle.join("config.json");
+        let text = std::fs::read_to_string(&config).unwrap().replace("/bin/sh", "/bin/none");
+        std::fs::write(&config, text).unwrap();
+        let mut engine = place.begin(&launch);
+        engine.follow();
+        let reply = engine.ask(&Request::Start);
+        let Reply::Error { kind, .. } = &reply else { panic!("{program}: {reply:?}") };
+        assert_eq!(*kind, ErrorKind::Start(StartFailure::NotFound), "{program}: {reply:?}");
+        engine.leave();
+    }
 }

@@ -110,7 +110,7 @@ impl Place {
 
     fn configure(&self, script: &str, terminal: bool) {
         let config = serde_json::json!({
-            "ociVersion": "1.2.0",
+            "ociVersion": "1.0.2",
             "root": {"path": "rootfs"},
             "process": {
                 "terminal": terminal, "args": ["/bin/sh", "-c", script], "cwd": "/",
