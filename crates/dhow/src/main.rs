@@ -15,12 +15,18 @@ use dhow_runtime::Environment;
 /// Under this name the program is an OCI runtime and nothing else, as engines want to call one.
 const OCI_NAME: &str = "dhow-oci";
 
+/// Under this name it is the first process of a container that has a small init.
+const INIT_NAME: &str = "docker-init";
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
     if name == OCI_NAME {
         return ExitCode::from(dhow_runtime::oci_main(OCI_NAME, &environment(), words));
+    }
+    if name == INIT_NAME {
+        return ExitCode::from(dhow_monitor::init_main(words, std::env::vars_os()));
     }
     let role = words.next();
     match role.as_ref().and_then(|word| word.to_str()) {

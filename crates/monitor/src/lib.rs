@@ -11,6 +11,7 @@ pub mod journal;
 pub mod log;
 mod process;
 mod protocol;
+mod reaper;
 mod spawn;
 
 pub use connection::{Connection, ConnectionError, listen};
@@ -18,4 +19,5 @@ pub use dhow_spec::runtime::{ConsoleSize, Process};
 pub use dhow_sys::{Child, Exit};
 pub use process::main;
 pub use protocol::*;
+pub use reaper::init_main;
 pub use spawn::{StartError, Started, start};

@@ -46,7 +46,7 @@ pub use process::INIT_PATH;
 pub use resources::resources;
 pub use settle::{settle, settle_update};
 pub use survey::survey;
-pub use user::{UserError, resolve_user};
+pub use user::{UserError, resolve_user, resolve_user_in};
 
 /// What a start comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
 use dhow_spec::runtime::User;
+use dhow_store::RootView;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -70,6 +71,17 @@ pub fn resolve_user(
     let passwd = read(root, "etc/passwd", "/etc/passwd")?;
     let group = read(root, "etc/group", "/etc/group")?;
     find(text, groups, &passwd, &group)
+}
+
+/// The same of a root that is not mounted.
+pub fn resolve_user_in(root: &RootView, text: &str, groups: &[String]) -> Result<User, UserError> {
+    let bytes_max = usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX);
+    let read = |path: &'static str| match root.read(path, bytes_max) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()),
+        Err(error) if error.is_loop() => Ok(String::new()),
+        Err(error) => Err(UserError::Read { path, error: io::Error::other(error) }),
+    };
+    find(text, groups, &read("/etc/passwd")?, &read("/etc/group")?)
 }
 
 /// The same, by the files' texts.
@@ -227,6 +239,8 @@ mod tests {
         std::os::unix::fs::symlink("../../../../etc/group", etc.join("group")).expect("a link");
         let directory = File::open(root.path()).expect("the root");
         let user = resolve_user(directory.as_fd(), "www", &[]).expect("a user");
+        let view = RootView::of_directory(directory.try_clone().expect("the root").into());
+        assert_eq!(resolve_user_in(&view, "www", &[]).expect("a user"), user);
         // The link to the group file leads to itself below this root: there are no groups.
         assert_eq!((user.uid, user.gid, user.additional_gids), (33, 33, vec![]));
         std::fs::remove_file(etc.join("passwd")).expect("removed");

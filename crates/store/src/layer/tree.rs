@@ -20,6 +20,13 @@ impl TreeError {
     }
 }
 
+impl TreeError {
+    /// Whether links on the way lead round in a circle.
+    pub fn is_loop(&self) -> bool {
+        matches!(self.fault, ApplyFault::Kernel { errno: rustix::io::Errno::LOOP, .. })
+    }
+}
+
 /// A path and a name in it.
 pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     match (path, name) {
