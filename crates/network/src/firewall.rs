@@ -18,6 +18,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dhow_sys::{Errno, NetlinkError};
 
@@ -46,6 +48,10 @@ const STATE_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const STATUS_REDIRECTED: u32 = 0x20;
 const SOURCE: (u32, u32) = (12, 4);
 const DESTINATION: (u32, u32) = (16, 4);
+
+/// How long and in what steps the table's last owner is given to die.
+const OWNER_WAIT: Duration = Duration::from_millis(5);
+const OWNER_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A port of the host: where a connection goes to before it is redirected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -143,17 +149,19 @@ impl Firewall {
     }
 
     fn replace(&mut self) -> Result<(), NetlinkError> {
-        let batch = self.everything(self.keeping);
-        let result = self.nft.commit(batch);
-        if let Err(error) = &result
-            && self.keeping == Keeping::Owned
-            && matches!(error.errno, Errno::OPNOTSUPP | Errno::INVAL)
-        {
-            self.keeping = Keeping::Open;
+        let begin = Instant::now();
+        loop {
             let batch = self.everything(self.keeping);
-            return self.nft.commit(batch);
+            let Err(error) = self.nft.commit(batch) else { return Ok(()) };
+            match error.errno {
+                Errno::OPNOTSUPP | Errno::INVAL if self.keeping == Keeping::Owned => {
+                    self.keeping = Keeping::Open;
+                }
+                // An engine that was killed a moment ago is not through with closing what it had.
+                Errno::PERM if begin.elapsed() < OWNER_WAIT_MAX => thread::sleep(OWNER_WAIT),
+                _ => return Err(error),
+            }
         }
-        result
     }
 
     /// Publishes ports, all or none.
@@ -389,6 +397,23 @@ fn to_loopback((offset, length): (u32, u32)) -> [Expression<'static>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_owner_is_given_time_to_die() {
+        crate::nft::tests::alone(|_| {
+            let firewall = || Firewall::new("t".to_owned(), "b".to_owned(), false);
+            let mut old = firewall().expect("a socket");
+            old.assert().expect("rules");
+            let dying = thread::spawn(move || {
+                thread::sleep(10 * OWNER_WAIT);
+                drop(old);
+            });
+            let mut new = firewall().expect("a socket");
+            new.assert().expect("rules");
+            assert!(new.is_whole());
+            dying.join().expect("an end");
+        });
+    }
 
     #[test]
     fn a_published_port_is_one_element() {
