@@ -4,6 +4,7 @@
 //! removes bytes.
 //! Absent on purpose: HTTP, registries, processes, and mounting: a driver describes mounts, others make them.
 
+mod class;
 mod clock;
 mod content;
 mod db;
@@ -16,6 +17,7 @@ mod tarball;
 #[cfg(test)]
 mod testing;
 
+pub use class::Class;
 pub use clock::Clock;
 pub use content::{
     Begun, Blob, BlobReader, Content, ContentError, Expected, Ingest, IngestId, PartialIngest,

@@ -259,6 +259,16 @@ impl Snapshotter for Btrfs {
         self.with(number, |whole| whole.diff(parent, options, sink))
     }
 
+    fn export(
+        &self,
+        number: SnapshotNumber,
+        _: &[SnapshotNumber],
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<(), SnapshotError> {
+        self.with(number, |whole| whole.diff(None, options, sink))
+    }
+
     /// Everything in a snapshot looks as if it were its own: what changed is what it takes.
     fn usage(
         &self,

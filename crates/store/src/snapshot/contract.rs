@@ -97,6 +97,15 @@ pub trait Snapshotter: Send + Sync {
         sink: &mut dyn DiffSink,
     ) -> Result<(), SnapshotError>;
 
+    /// Tells `sink` all that it shows, as one layer upon nothing.
+    fn export(
+        &self,
+        number: SnapshotNumber,
+        parents: &[SnapshotNumber],
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<(), SnapshotError>;
+
     /// What it takes on disk beyond its parents.
     fn usage(
         &self,

@@ -212,6 +212,19 @@ impl Overlay2 {
         Ok(())
     }
 
+    /// What a snapshot shows, itself and what is below.
+    fn shown(
+        &self,
+        number: SnapshotNumber,
+        parents: &[SnapshotNumber],
+    ) -> Result<layer::View, SnapshotError> {
+        let mut all = vec![self.open_sub(number, DIFF)?];
+        if !self.has(number, BOTTOM)? {
+            all.extend(self.open_chain(parents)?);
+        }
+        Ok(self.view(all))
+    }
+
     /// One directory for the whole chain, if the next layer would be one too many.
     fn flatten(
         &self,
@@ -335,13 +348,20 @@ impl Snapshotter for Overlay2 {
         options: &DiffOptions<'_>,
         sink: &mut dyn DiffSink,
     ) -> Result<(), SnapshotError> {
-        let lowers = self.open_chain(parents)?;
-        let mut all = vec![self.open_sub(number, DIFF)?];
-        if !self.has(number, BOTTOM)? {
-            all.extend(self.open_chain(parents)?);
-        }
-        let (old, new) = (self.view(lowers), self.view(all));
-        layer::diff(&old, &new, None, options, sink)
+        let old = self.view(self.open_chain(parents)?);
+        layer::diff(&old, &self.shown(number, parents)?, None, options, sink)
+            .map_err(|error| SnapshotError::Diff { number, error: Box::new(error) })
+    }
+
+    fn export(
+        &self,
+        number: SnapshotNumber,
+        parents: &[SnapshotNumber],
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<(), SnapshotError> {
+        let nothing = self.view(Vec::new());
+        layer::diff(&nothing, &self.shown(number, parents)?, None, options, sink)
             .map_err(|error| SnapshotError::Diff { number, error: Box::new(error) })
     }
 

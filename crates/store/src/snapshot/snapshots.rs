@@ -155,6 +155,37 @@ impl Snapshots {
         self.diff_of(&self.records.committed(name)?, options, sink)
     }
 
+    /// Tells all that an active snapshot shows, as one layer upon nothing: written down by a
+    /// [`LayerWriter`](crate::LayerWriter), the tar of a root file system.
+    pub fn export(
+        &self,
+        key: &SnapshotKey,
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<()> {
+        self.export_of(&self.records.active(key)?, options, sink)
+    }
+
+    /// The same of a committed one.
+    pub fn export_of_committed(
+        &self,
+        name: &ChainId,
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<()> {
+        self.export_of(&self.records.committed(name)?, options, sink)
+    }
+
+    fn export_of(
+        &self,
+        record: &SnapshotRecord,
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<()> {
+        let parents = self.ancestors(record)?;
+        Ok(self.driver.export(record.number, &parents, options, sink)?)
+    }
+
     fn diff_of(
         &self,
         record: &SnapshotRecord,

@@ -162,6 +162,16 @@ impl Snapshotter for Vfs {
         self.with(number, |whole| whole.diff(parent, options, sink))
     }
 
+    fn export(
+        &self,
+        number: SnapshotNumber,
+        _: &[SnapshotNumber],
+        options: &DiffOptions<'_>,
+        sink: &mut dyn DiffSink,
+    ) -> Result<(), SnapshotError> {
+        self.with(number, |whole| whole.diff(None, options, sink))
+    }
+
     fn usage(
         &self,
         number: SnapshotNumber,

@@ -5,6 +5,7 @@
 
 mod layers;
 mod limits;
+mod programs;
 mod rig;
 mod special;
 mod tell;
@@ -32,12 +33,16 @@ const CASES: &[Case] = &[
     ("attributes_of_overlay", layers::attributes_of_overlay),
     ("names_and_kinds_of_changes", writing::names_and_kinds_of_changes),
     ("a_diff_is_a_layer", writing::a_diff_is_a_layer),
+    ("an_export_is_all_of_it", writing::an_export_is_all_of_it),
     ("a_diff_is_the_same_twice", writing::a_diff_is_the_same_twice),
     ("nothing_changed_is_nothing", writing::nothing_changed_is_nothing),
     ("changes_that_hide", writing::changes_that_hide),
     ("hard_links_across_copies", writing::hard_links_across_copies),
     ("files_without_names", writing::files_without_names),
     ("committed_by_writing", writing::committed_by_writing),
+    ("maps_of_files", programs::maps_of_files),
+    ("those_who_watch", programs::those_who_watch),
+    ("many_files", programs::many_files),
     ("lives_apart", limits::lives_apart),
     ("wrong_calls", limits::wrong_calls),
     ("broken_layers", limits::broken_layers),
@@ -62,17 +67,17 @@ fn run(rig: impl Fn(&Path) -> Option<Rig>, disk: &Path) {
 
 #[test]
 fn overlay2() {
-    alone("overlay2", "2g", |disk| run(|disk| Some(Rig::overlay2(disk)), disk));
+    alone("overlay2", "8g", |disk| run(|disk| Some(Rig::overlay2(disk)), disk));
 }
 
 #[test]
 fn overlay2_of_a_user() {
-    alone("overlay2_of_a_user", "2g", |disk| run(|disk| Some(Rig::overlay2_of_a_user(disk)), disk));
+    alone("overlay2_of_a_user", "8g", |disk| run(|disk| Some(Rig::overlay2_of_a_user(disk)), disk));
 }
 
 #[test]
 fn vfs() {
-    alone("vfs", "2g", |disk| run(|disk| Some(Rig::vfs(disk)), disk));
+    alone("vfs", "8g", |disk| run(|disk| Some(Rig::vfs(disk)), disk));
 }
 
 #[test]

@@ -167,6 +167,13 @@ impl Rig {
         writer.finish().expect("a layer")
     }
 
+    /// All of a snapshot as one layer.
+    pub(super) fn export(&self, number: SnapshotNumber, parents: &[SnapshotNumber]) -> Vec<u8> {
+        let mut writer = LayerWriter::new(Vec::new());
+        self.driver.export(number, parents, &DiffOptions::LAYER, &mut writer).expect("a tar");
+        writer.finish().expect("a tar")
+    }
+
     /// A snapshot's changes as `docker diff` prints them.
     pub(super) fn names(&self, number: SnapshotNumber, parents: &[SnapshotNumber]) -> Vec<String> {
         let mut names = Names(Vec::new());

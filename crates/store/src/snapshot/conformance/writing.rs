@@ -126,6 +126,18 @@ pub(super) fn a_diff_is_a_layer(rig: &Rig) {
     }
 }
 
+pub(super) fn an_export_is_all_of_it(rig: &Rig) {
+    let base = base(rig);
+    let active = rig.changed(&[base], change);
+    let seen = rig.mounted(active, &[base], &View::WRITE, tell);
+    let export = rig.export(active, &[base]);
+    let again = rig.layer(&export, &[], false);
+    assert_eq!(rig.shown(again, &[]), seen);
+    rig.driver.commit(active, &[base]).expect("committed");
+    assert!(rig.export(active, &[base]) == export, "committed or not");
+    assert!(rig.export(again, &[]) == export, "whatever it is made of");
+}
+
 pub(super) fn a_diff_is_the_same_twice(rig: &Rig) {
     let base = base(rig);
     let active = rig.changed(&[base], change);
