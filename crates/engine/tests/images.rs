@@ -1,203 +1,17 @@
 //! Images by way of a registry that others wrote: the one that Debian packages.
 
-#[path = "../../distribution/tests/registry/program.rs"]
-mod registry;
+mod common;
 
-use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use dhow_archive::compress::{Encoding, LayerWriter};
-use dhow_archive::tar::{Content as FileContent, Entry, Kind, Metadata, Time, Writer};
-use dhow_distribution::{Client, Config, Event, SystemResolver};
-use dhow_engine::{
-    ImageEngine, ImageEngineOptions, Progress, PullRequest, PushRequest, Step, Watcher,
-};
-use dhow_spec::image::{
-    Compression, Descriptor, Family, ImageConfig, LayerType, Manifest, MediaType, RootFs,
-};
-use dhow_spec::{Algorithm, Digest, Platform, Reference};
-use dhow_store::{
-    Clock, CollectOptions, DiskUsage, ImageName, LeaseId, Mounts, Snapshots, Steps, Store,
-    StoreOptions, Vfs, View, chain_ids,
-};
-use registry::Registry;
-
-/// A data root of its own, gone with the value.
-struct Root {
-    path: PathBuf,
-    store: Arc<Store>,
-    snapshots: Arc<Snapshots>,
-    engine: ImageEngine,
-}
-
-impl Root {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        let path =
-            std::env::temp_dir().join(format!("dhow-engine-{}-{number}", std::process::id()));
-        let options =
-            StoreOptions { root: path.clone(), clock: Clock::system(), steps: Steps::unwatched() };
-        let store = Arc::new(Store::open(options).expect("a store"));
-        // The driver that works on any file system, as any user.
-        let driver =
-            Vfs::open(&store.driver_dir("vfs").expect("a folder"), false).expect("a driver");
-        let snapshots = Arc::new(Snapshots::new(store.db(), Box::new(driver)));
-        let client = Client::new(Config::new("dhow/test", Vec::new()), Arc::new(SystemResolver));
-        let engine = ImageEngine::new(
-            store.clone(),
-            snapshots.clone(),
-            client.expect("a client"),
-            ImageEngineOptions::standard(2),
-        );
-        Self { path, store, snapshots, engine }
-    }
-
-    /// Makes an image of these layers, and calls it so.
-    fn make(&self, name: &Reference, layers: &[Layer]) -> Descriptor {
-        let config = ImageConfig {
-            rootfs: RootFs::new(layers.iter().map(|layer| layer.diff_id).collect()),
-            ..ImageConfig::new(&Platform::of_build())
-        };
-        self.make_with(name, layers, &config)
-    }
-
-    fn make_with(&self, name: &Reference, layers: &[Layer], config: &ImageConfig) -> Descriptor {
-        let lease = LeaseId::parse("making").expect("a word");
-        self.store.lease(&lease, None).expect("a lease");
-        let put = |media_type: MediaType, bytes: &[u8]| {
-            let stored = self.store.content().put(&lease, bytes, "a test").expect("a blob");
-            Descriptor::new(media_type, stored.digest, stored.size)
-        };
-        let kind = LayerType {
-            family: Family::Oci,
-            compression: Compression::Gzip,
-            distributable: true,
-            encrypted: false,
-        };
-        let blobs = layers.iter().map(|layer| put(MediaType::Layer(kind), &layer.blob)).collect();
-        let config = put(MediaType::Config(Family::Oci), config.to_json().as_bytes());
-        let manifest = Manifest::new(config, blobs).to_json();
-        let target = put(MediaType::Manifest(Family::Oci), manifest.as_bytes());
-        let name = ImageName::Reference(name.clone());
-        self.store.images().put(&name, &target).expect("an image");
-        self.store.end_lease(&lease).expect("a lease");
-        target
-    }
-
-    fn pull(&self, name: &Reference, seen: &Arc<Seen>) -> Result<bool, String> {
-        let request = PullRequest { reference: name.clone(), platform: None };
-        let pulled = runtime().block_on(self.engine.pull(&request, seen.clone()));
-        pulled.map(|pulled| pulled.unchanged).map_err(|error| error.to_string())
-    }
-
-    fn push(&self, name: &Reference) -> Descriptor {
-        let request = PushRequest { reference: name.clone() };
-        runtime().block_on(self.engine.push(&request, Arc::new(()))).expect("a push")
-    }
-
-    /// Where the files of a stack of layers are.
-    fn files(&self, layers: &[Layer]) -> PathBuf {
-        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-        let top = *chain_ids(&diff_ids).last().expect("a layer");
-        match self.snapshots.mounts_of_committed(&top, &View::READ).expect("a snapshot") {
-            Mounts::Bind { source, .. } => source,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// What is left when nothing is wanted any more.
-    fn emptied(&self) -> DiskUsage {
-        for image in self.store.images().list().expect("a list") {
-            self.store.images().remove(&image).expect("removed");
-        }
-        for lease in self.store.leases().expect("a list") {
-            self.store.end_lease(&lease.id).expect("ended");
-        }
-        let all = CollectOptions { ingest_age_ms_max: 0 };
-        self.store.collect(all, &[self.snapshots.driver()]).expect("collected");
-        self.store.usage().expect("usage")
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
-fn reference(registry: &Registry, path: &str) -> Reference {
-    Reference::parse(&registry.name(path)).expect("a reference")
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().expect("a runtime")
-}
-
-/// Counts what travelled and what was unpacked.
-#[derive(Default)]
-struct Seen {
-    downloads: Mutex<Vec<Digest>>,
-    unpacked: AtomicUsize,
-}
-
-impl Seen {
-    fn counts(&self) -> (usize, usize) {
-        let downloads = self.downloads.lock().expect("no panic").len();
-        (downloads, self.unpacked.load(Ordering::SeqCst))
-    }
-}
-
-impl Watcher for Seen {
-    fn progress(&self, progress: &Progress<'_>) {
-        match progress {
-            Progress::Transfer(Event::Started { digest, .. }) => {
-                self.downloads.lock().expect("no panic").push(*digest);
-            }
-            Progress::Layer { step: Step::Done, .. } => {
-                self.unpacked.fetch_add(1, Ordering::SeqCst);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A layer as registries have it.
-#[derive(Clone)]
-struct Layer {
-    blob: Vec<u8>,
-    diff_id: Digest,
-}
-
-/// A layer with these files; a name that ends in a slash is a directory's.
-fn layer(files: &[(&str, &str)]) -> Layer {
-    let encoding = Encoding::customary(Compression::Gzip, NonZeroUsize::MIN);
-    let writer = LayerWriter::new(Vec::new(), encoding, Algorithm::Sha256).expect("a writer");
-    let mut tar = Writer::new(writer);
-    for (path, text) in files {
-        let kind = match path.ends_with('/') {
-            true => Kind::Directory,
-            false => Kind::File(FileContent { size: text.len() as u64, map: None }),
-        };
-        let metadata = Metadata {
-            mode: 0o750,
-            modified: Time { seconds: 1_700_000_000, nanoseconds: 5 },
-            ..Metadata::default()
-        };
-        let path = path.trim_end_matches('/').as_bytes().to_vec();
-        tar.append(&Entry { path, kind, metadata }, text.as_bytes()).expect("an entry");
-    }
-    let (blob, packed) = tar.finish().expect("an end").finish().expect("an end");
-    Layer { blob, diff_id: packed.tar.digest }
-}
-
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).expect("a file")
-}
+use common::registry::Registry;
+use common::{Layer, Root, Seen, engine, layer, plain_tar, read, reference, runtime};
+use dhow_archive::compress::Limits;
+use dhow_engine::{ImageEngineOptions, PullRequest};
+use dhow_spec::image::{History, ImageConfig, RootFs};
+use dhow_spec::{Platform, Reference};
+use dhow_store::{DiskUsage, Import, LeaseId, LoadLimits, Mounts, View};
 
 #[test]
 fn an_image_comes_back_as_it_went() {
@@ -346,4 +160,66 @@ fn hello_is_made_of_a_program() {
     let error = missing.expect_err("no program").to_string();
     assert!(error.contains("nothing"), "{error}");
     assert_eq!(root.emptied(), DiskUsage::default());
+}
+
+#[test]
+fn plain_layers_are_compressed_on_their_way() {
+    let test = "plain_layers_are_compressed_on_their_way";
+    let Some(registry) = Registry::start(test, None) else { return };
+    let name = reference(&registry, "plain:1");
+    let (here, there) = (Root::new(), Root::new());
+    let text = "compress me ".repeat(100_000);
+    let (tar, diff_id) = plain_tar(&[("large", &text)]);
+    let lease = LeaseId::parse("importing").expect("a word");
+    here.store.lease(&lease, None).expect("a lease");
+    let import = Import {
+        name: Some(name.clone()),
+        config: ImageConfig::new(&Platform::of_build()),
+        step: History::default(),
+    };
+    let limits = LoadLimits { bytes_max: u64::MAX, compression: Limits::NONE };
+    let made = here.store.import(&lease, &tar[..], import, limits).expect("an image");
+    here.store.end_lease(&lease).expect("ended");
+
+    let pushed = here.push(&name);
+    assert_ne!(pushed, made.target, "another manifest");
+    assert_eq!(here.push(&name), pushed, "the same bytes again");
+    assert_eq!(there.pull(&name, &Arc::default()), Ok(false));
+    let image = there.store.images().by_name(&name).expect("read").expect("there");
+    let selected = there.store.images().select(&image, &Platform::of_build()).expect("whole");
+    let layer = &selected.manifest.layers[0];
+    assert!(layer.size < tar.len() as u64 / 20, "{} bytes", layer.size);
+    assert_eq!(selected.config.rootfs.diff_ids, [diff_id]);
+    let layers = [Layer { blob: Vec::new(), diff_id }];
+    assert_eq!(read(&there.files(&layers).join("large")), text);
+
+    // What came from a registry goes on as it came.
+    let other = reference(&registry, "other:1");
+    there.store.images().tag(&image, &other).expect("a name");
+    assert_eq!(there.push(&other), image.target);
+    for root in [here, there] {
+        assert_eq!(root.emptied(), DiskUsage::default());
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_and_leaves_nothing() {
+    let test = "a_bomb_is_refused_and_leaves_nothing";
+    let Some(registry) = Registry::start(test, None) else { return };
+    let name = reference(&registry, "bomb:1");
+    let layers = [layer(&[("harmless", "1")]), layer(&[("bomb", &"0".repeat(64 << 20))])];
+    assert!(layers[1].blob.len() < 1 << 20, "a thousandth of what it unpacks to");
+    let (here, there) = (Root::new(), Root::new());
+    here.make(&name, &layers);
+    here.push(&name);
+    let options =
+        ImageEngineOptions { layer_bytes_max: 1 << 20, ..ImageEngineOptions::standard(2) };
+    let engine = engine(&there.store, &there.snapshots, options);
+    let request = PullRequest { reference: name.clone(), platform: None };
+    let error = runtime().block_on(engine.pull(&request, Arc::new(()))).expect_err("a bomb");
+    let layer = common::digest_of(&layers[1].blob);
+    let begins = format!("image {name}: layer {layer}: ");
+    assert!(error.to_string().starts_with(&begins), "{error}");
+    assert!(there.store.images().by_name(&name).expect("read").is_none());
+    assert_eq!(there.emptied(), DiskUsage::default());
 }

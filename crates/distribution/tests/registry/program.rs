@@ -13,7 +13,8 @@ const PROGRAM: &str = "docker-registry";
 /// The registry; it ends, with all that it keeps, with the value.
 pub(crate) struct Registry {
     child: Child,
-    folder: PathBuf,
+    /// Where it keeps what it has.
+    pub(crate) folder: PathBuf,
     /// Where it listens.
     pub(crate) address: SocketAddr,
 }

@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod hello;
 mod options;
+mod pack;
 mod part;
 mod pipe;
 mod progress;

@@ -1,9 +1,10 @@
 //! From an image here to a registry.
 //!
-//! The way: everything behind the image's target → the blobs that registries keep, side by side → the manifests
+//! The way: an image that no registry has seen gets compressed layers → everything behind its target → the blobs that registries keep, side by side → the manifests
 //! from the innermost out, the named one last. A registry never holds a name whose parts are not there.
 //!
-//! Invariant: nothing is compressed or computed again; what others pulled from us has the digests that we had.
+//! Invariant: what a registry has served is neither compressed nor computed again; what others pulled from us has
+//! the digests that we had.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,10 +14,10 @@ use bytes::Bytes;
 use dhow_distribution::Source;
 use dhow_spec::image::{Descriptor, MANIFEST_BYTES_MAX, MediaType};
 use dhow_spec::{Digest, Reference, Repository};
-use dhow_store::{Content, ContentError, Image};
+use dhow_store::{Content, ContentError, Image, LeaseId, StoreImageError};
 use tokio::task::JoinSet;
 
-use super::error::PushError;
+use super::error::{PullError, PushError};
 use super::options::ImageEngine;
 use super::progress::{Transfers, Watcher};
 use super::pull::blocking;
@@ -51,14 +52,31 @@ impl ImageEngine {
         request: &PushRequest,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Descriptor, PushError> {
+        let lease = self.begin_lease().await.map_err(no_lease)?;
+        let pushed = self.push_kept(request, watcher, &lease).await;
+        let store = self.store.clone();
+        let ended =
+            blocking(move || store.end_lease(&lease)).await.map_err(|_| PushError::Ended)?;
+        ended.map_err(StoreImageError::Db)?;
+        pushed
+    }
+
+    /// The same; what is made on the way is kept by the lease.
+    async fn push_kept(
+        &self,
+        request: &PushRequest,
+        watcher: Arc<dyn Watcher>,
+        lease: &LeaseId,
+    ) -> Result<Descriptor, PushError> {
         let (store, reference) = (self.store.clone(), request.reference.clone());
-        let cargo = blocking(move || {
+        let image = blocking(move || {
             let image = store.images().by_name(&reference)?;
-            let image = image.ok_or(PushError::NoImage { reference: Box::new(reference) })?;
-            load(store.content(), &image, &store.images().blobs(&image)?)
-        })
-        .await
-        .map_err(|_| PushError::Ended)??;
+            image.ok_or(PushError::NoImage { reference: Box::new(reference) })
+        });
+        let image = image.await.map_err(|_| PushError::Ended)??;
+        let (image, store) = (self.packed(image, lease).await?, self.store.clone());
+        let cargo = blocking(move || load(store.content(), &image, &store.images().blobs(&image)?));
+        let cargo = cargo.await.map_err(|_| PushError::Ended)??;
         let transfers = Transfers(watcher);
         self.push_blobs(&request.reference, cargo.blobs, &transfers).await?;
         let mut documents = cargo.documents.into_iter().peekable();
@@ -123,6 +141,13 @@ impl ImageEngine {
         let (content, repository) = (self.store.content().clone(), repository.clone());
         let noted = blocking(move || content.add_source(&digest, &repository)).await;
         Ok(noted.map_err(|_| PushError::Ended)??)
+    }
+}
+
+fn no_lease(error: PullError) -> PushError {
+    match error {
+        PullError::Db(error) => PushError::Store(StoreImageError::Db(error)),
+        _ => PushError::Ended,
     }
 }
 

@@ -3,6 +3,8 @@
 //! For measurements while no engine serves these. Absent on purpose: what users expect of such commands
 //! (progress, `config.json`, names of other commands).
 
+mod mount;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,10 +14,11 @@ use dhow_distribution::{Client, Config, Credentials, Insecure, Keyring, SystemRe
 use dhow_engine::{
     ImageEngine, ImageEngineOptions, Progress, PullRequest, PushRequest, Step, Watcher,
 };
+use dhow_spec::image::{History, ImageConfig};
 use dhow_spec::{Platform, Reference};
 use dhow_store::{
-    Clock, CollectOptions, LeaseId, LoadLimits, Overlay2, SaveItem, Snapshots, Snapshotter, Steps,
-    Store, StoreOptions, Vfs,
+    Clock, CollectOptions, DiffOptions, Import, LayerWriter, LeaseId, LoadLimits, Overlay2,
+    SaveItem, Selected, Snapshots, Snapshotter, Steps, Store, StoreOptions, Vfs, View,
 };
 
 const USAGE: &str = "\
@@ -25,10 +28,17 @@ Usage: images [--root DIR] [--driver overlay2|vfs|btrfs] [--user NAME:PASSWORD] 
   pull NAME        list         history NAME
   push NAME        rm NAME      tag NAME NEW
   save NAME        load         collect
+  import NAME      show NAME    mount NAME DIR
+  export NAME
   check            usage
 
-  save writes to standard output, load reads standard input.
+  save and export write to standard output; load and import read standard input. show prints the image's digests,
+  its layers' diff-ids and the names of what they unpack to. mount shows the unpacked image at a folder.
 ";
+
+/// Whoever starts this trusts what it reads.
+const LIMITS: LoadLimits =
+    LoadLimits { bytes_max: u64::MAX, compression: dhow_archive::compress::Limits::NONE };
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -147,9 +157,7 @@ impl Session {
                 }
             }
             ["history", name] => {
-                let image = self.store.images().find(name)?;
-                let platform = options.platform.clone().unwrap_or_else(Platform::of_build);
-                for step in self.store.images().select(&image, &platform)?.history() {
+                for step in self.select(name, options)?.history() {
                     let layer = step.layer.map(|(layer, _)| layer.digest.to_string());
                     println!("{} {}", layer.as_deref().unwrap_or("-"), step.created_by);
                 }
@@ -161,16 +169,39 @@ impl Session {
                 self.store.save(&[item], options.platform.as_ref(), sink)?.flush()?;
             }
             ["load"] => {
-                let id = LeaseId::parse("load").ok_or("a lease's name")?;
-                self.store.lease(&id, None)?;
-                let compression = dhow_archive::compress::Limits::NONE;
-                let limits = LoadLimits { bytes_max: u64::MAX, compression };
-                let loaded = self.store.load(&id, std::io::stdin().lock(), limits);
-                self.store.end_lease(&id)?;
-                for loaded in loaded? {
+                let source = std::io::stdin().lock();
+                for loaded in
+                    self.leased("load", |id| Ok(self.store.load(id, source, LIMITS)?))?
+                {
                     let name = loaded.name.map(|name| name.familiar()).unwrap_or_default();
                     println!("{} {name}", loaded.target.digest);
                 }
+            }
+            ["import", name] => println!("{}", self.import(name)?),
+            ["show", name] => {
+                let image = self.store.images().find(name)?;
+                let selected = self.select(name, options)?;
+                println!("id {}", image.target.digest);
+                println!("manifest {}", selected.descriptor.digest);
+                println!("config {}", selected.manifest.config.digest);
+                for (diff_id, chain) in selected.config.rootfs.diff_ids.iter().zip(&selected.chain)
+                {
+                    println!("layer {diff_id} {chain}");
+                }
+            }
+            ["export", name] => {
+                let selected = self.select(name, options)?;
+                let top = selected.chain.last().ok_or("an image without layers")?;
+                let sink = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+                let mut tar = LayerWriter::new(sink);
+                self.snapshots.export_of_committed(top, &DiffOptions::LAYER, &mut tar)?;
+                tar.finish()?.flush()?;
+            }
+            ["mount", name, place] => {
+                let selected = self.select(name, options)?;
+                let top = selected.chain.last().ok_or("an image without layers")?;
+                let mounts = self.snapshots.mounts_of_committed(top, &View::READ)?;
+                mount::mount(&mounts, Path::new(place))?;
             }
             ["collect"] => {
                 let all = CollectOptions { ingest_age_ms_max: 0 };
@@ -187,6 +218,39 @@ impl Session {
             _ => return Err(format!("unknown command\n\n{USAGE}").into()),
         }
         Ok(())
+    }
+
+    /// An image of one layer, the tar on standard input; gives its id.
+    fn import(&self, name: &str) -> Result<dhow_spec::Digest, Failure> {
+        let import = Import {
+            name: Some(Reference::parse(name)?),
+            config: ImageConfig::new(&Platform::of_build()),
+            step: History { comment: Some("imported".to_owned()), ..History::default() },
+        };
+        let source = std::io::stdin().lock();
+        let imported =
+            self.leased("import", |id| Ok(self.store.import(id, source, import, LIMITS)?))?;
+        Ok(imported.target.digest)
+    }
+
+    /// The image of that name for the wanted platform.
+    fn select(&self, name: &str, options: &Options) -> Result<Selected, Failure> {
+        let image = self.store.images().find(name)?;
+        let platform = options.platform.clone().unwrap_or_else(Platform::of_build);
+        Ok(self.store.images().select(&image, &platform)?)
+    }
+
+    /// Works under a lease that ends afterwards.
+    fn leased<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&LeaseId) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let id = LeaseId::parse(name).ok_or("a lease's name")?;
+        self.store.lease(&id, None)?;
+        let result = work(&id);
+        self.store.end_lease(&id)?;
+        result
     }
 
     fn drivers(&self) -> [&dyn Snapshotter; 1] {
