@@ -18,8 +18,10 @@ mod columns;
 mod contender;
 mod contest;
 mod engines;
+mod fuzz;
 mod guest;
 mod host;
+mod images;
 mod leftover;
 mod official;
 mod runc_suite;
@@ -35,10 +37,12 @@ type Task = fn(lexopt::Parser) -> Result<(), TaskError>;
 
 /// Name, first line of help, and the function.
 const TASKS: &[(&str, &str, Task)] = &[
-    ("bench", "what a container costs, beside crun and runc", bench::run),
+    ("bench", "what containers and images cost, beside others", bench::run),
     ("ci", "all that a change must pass", ci::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
+    ("fuzz", "bytes with which a promise does not hold, looked for", fuzz::run),
     ("guest", "a command on a pure cgroup v2 kernel", guest::run),
+    ("images", "real images, by way of others' programs", images::run),
     ("tidy", "rules of this repository that no compiler knows", tidy::run),
 ];
 

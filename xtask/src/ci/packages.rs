@@ -21,6 +21,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("mkfs.btrfs", "btrfs-progs"),          // a storage driver
     ("mkfs.xfs", "xfsprogs"),               // limits of snapshots
     ("docker-registry", "docker-registry"), // a registry that others wrote
+    ("skopeo", "skopeo"),                   // and their ways with images
+    ("umoci", "umoci"),
 ];
 
 /// Parts of the toolchain that a minimal one lacks.

@@ -46,7 +46,16 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Packages beside `crates/`; they judge the programs from outside and know none of our crates.
-const TOOLS: &[(&str, &[&str])] = &[("tests", &[]), ("xtask", &["tests"])];
+const TOOLS: &[(&str, &[&str])] = &[
+    ("tests", &[]),
+    ("xtask", &["tests"]),
+    // The exception: these are properties of functions that no program of ours shows as they are.
+    ("fuzz", &["archive", "spec"]),
+    (LIBFUZZER, &["fuzz"]),
+];
+
+/// Not in the workspace, and with an entry point that is unsafe.
+const LIBFUZZER: &str = "fuzz/libfuzzer";
 
 /// Packages that may be there twice, each because of one that cannot be helped.
 const TWICE: &[&str] = &[
@@ -84,7 +93,8 @@ pub(super) fn lints(tree: &Tree) -> Faults {
     let inherits = |text: &str| {
         lines(text).any(|(table, _, line)| table == "lints" && line == "workspace = true")
     };
-    let strict = packages(tree).filter(|(path, _)| *path != "crates/sys/Cargo.toml");
+    let is_exempt = |path: &str| path == "crates/sys/Cargo.toml" || path.starts_with(LIBFUZZER);
+    let strict = packages(tree).filter(|(path, _)| !is_exempt(path));
     let mut faults: Faults = strict
         .filter(|(_, text)| !inherits(text))
         .map(|(path, _)| format!("{path}: no `[lints] workspace = true`"))

@@ -1,0 +1,4 @@
+//! libFuzzer's way to [`dhow_fuzz::tar`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dhow_fuzz::tar(data));
