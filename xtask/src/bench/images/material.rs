@@ -1,4 +1,4 @@
-//! The images that are moved: one large layer, and twenty of ten megabytes, made of Debian's files.
+//! The images that are moved: one large layer, and twenty smaller ones, made of Debian's files.
 //!
 //! Packed once into OCI layouts below the cache folder, by GNU tar and gzip as builders do, and carried from there
 //! to the registry by skopeo. Made of what the machine's Debian archive has now, so sizes differ a little from
@@ -16,7 +16,7 @@ use crate::task::{At, TaskError, read};
 
 /// Of the large layer, unpacked.
 const LARGE_BYTES: u64 = 528_000_000;
-/// Of each of the many, unpacked; about ten megabytes packed.
+/// Of each of the many, unpacked; ten to fourteen megabytes packed.
 const SMALL_BYTES: u64 = 24_000_000;
 const SMALL_LAYERS: usize = 20;
 /// One after the other until there is enough.

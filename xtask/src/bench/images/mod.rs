@@ -32,7 +32,7 @@ const USAGE: &str = "\
 cargo xtask bench images [--rounds N] [--only NAME ...] [--image NAME]
   --rounds  rounds (5)
   --only    engines: dhow, docker, podman, ctr (repeatable; all; the first is compared with the others)
-  --image   large (one layer of 220 MB) or many (20 layers of 10 MB); both";
+  --image   large (one layer of 528 MB) or many (20 layers of 24 MB, about half of that packed); both";
 
 /// After what was removed is gone for good.
 const REST: Duration = Duration::from_secs(8);
