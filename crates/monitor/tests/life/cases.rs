@@ -469,11 +469,13 @@ fn another_monitor_takes_over(place: &Place) {
     let records = engine.leave();
     assert_eq!(kinds(&records), ["Started", "Adopted", "Stopping", "Exited"]);
     let output = place.output();
-    let lines: Vec<&str> = output.lines().collect();
-    let expected: Vec<String> =
-        (1..lines.len()).map(|number| number.to_string()).chain(["bye".to_owned()]).collect();
-    // What the first monitor had read and not written may be missing; nothing comes twice.
-    assert_eq!(lines, expected, "a line was lost or doubled");
+    let (counted, bye) = output.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(bye, "bye");
+    let numbers: Vec<u32> = counted.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "a line came twice: {numbers:?}");
+    // What the first monitor had read and not yet written when it was killed is gone with it.
+    let missing = *numbers.last().unwrap() as usize - numbers.len();
+    assert!(missing <= 2, "{missing} lines are lost: {numbers:?}");
     drop(client);
     place.check_clean();
 }
