@@ -35,7 +35,7 @@ use rustix::process::{WaitOptions, WaitStatus};
 use crate::connection::{Connection, listen};
 use crate::journal::Journal;
 use crate::log::Writer;
-use crate::protocol::{Event, Launch, Record, Reply};
+use crate::protocol::{ErrorKind, Event, Launch, Record, Reply};
 use backend::Backend;
 use execs::Exec;
 use peer::Peer;
@@ -83,8 +83,8 @@ enum Token {
 
 /// Runs a monitor to its end; `arguments` are the container's id and the launch's file.
 ///
-/// The exit status is 0 when it has done its duty, 2 for wrong arguments and 1 if it could not begin. What it
-/// has to say goes to the connection and the journal; only a failed beginning goes to standard error.
+/// The exit status is 0 when it has done its duty, 2 for wrong arguments and 1 if it could not begin. Why it
+/// could not is the answer to the first thing that its starter asks; without one, it goes to standard error.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.collect();
     let [id, file] = &arguments[..] else {
@@ -97,10 +97,18 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
             0
         }
         Err(message) => {
-            complain(&message);
+            refuse(message);
             1
         }
     }
+}
+
+/// Says why nothing began.
+fn refuse(message: String) {
+    let Some(starter) = dhow_sys::take_descriptor(STARTER) else { return complain(&message) };
+    let reply = Reply::Error { kind: ErrorKind::Internal, message };
+    // If nobody takes the message there is nobody to tell.
+    let _ = Connection::from(starter).reply(&reply, &[]);
 }
 
 fn complain(message: &str) {
@@ -178,6 +186,8 @@ impl Monitor {
             self.sweep_execs();
             self.station.sweep();
         }
+        // Also where nothing ever began: nobody shall knock at a door with nobody behind it.
+        self.leave();
     }
 
     /// The container has ended and everybody has been told; or nobody ever asked for it and nobody is there.

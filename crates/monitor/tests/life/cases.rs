@@ -17,6 +17,7 @@ type Case = fn(&Place);
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("an_end_is_on_record_and_output_in_the_log", an_end_is_on_record_and_output_in_the_log),
     ("a_program_that_is_not_there", a_program_that_is_not_there),
+    ("what_cannot_begin_says_why", what_cannot_begin_says_why),
     ("clients_see_output_from_the_first_byte", clients_see_output_from_the_first_byte),
     ("typed_input_and_its_end", typed_input_and_its_end),
     ("a_terminal_with_detach_keys", a_terminal_with_detach_keys),
@@ -83,6 +84,25 @@ fn a_program_that_is_not_there(place: &Place) {
         assert!(matches!(engine.leave().last().unwrap().event, Event::StartFailed { .. }));
         place.check_clean();
     }
+}
+
+fn what_cannot_begin_says_why(place: &Place) {
+    let launch = Launch { journal: place.path("none/journal"), ..place.launch("true") };
+    let program = std::env::current_exe().unwrap();
+    let started = dhow_monitor::start(&program, &launch, None).unwrap();
+    let reply = started.connection.recv(60_000).unwrap();
+    let Some((Reply::Error { kind: ErrorKind::Internal, message }, _)) = reply else {
+        panic!("{reply:?}")
+    };
+    assert!(message.contains("none/journal"), "{message}");
+    assert_eq!(started.child.wait().unwrap(), dhow_monitor::Exit::Code(1));
+
+    // Nobody asks for the container, and nobody is there.
+    let launch = place.launch("true");
+    let started = dhow_monitor::start(&program, &launch, None).unwrap();
+    drop(started.connection);
+    assert_eq!(started.child.wait().unwrap(), dhow_monitor::Exit::Code(0));
+    assert!(!launch.socket.exists());
 }
 
 fn clients_see_output_from_the_first_byte(place: &Place) {
