@@ -211,6 +211,8 @@ impl Bench<'_> {
 
     fn time_of(&mut self, what: &str, who: &str, command: &mut Command) -> Result<u64, TaskError> {
         progress(&format!("{what}: {who}"));
+        // Whoever makes sure that his files are on disk must not pay for those of the one before.
+        run_command(&mut Command::new("sync"))?;
         sleep(SETTLE);
         let cpu = self.meter.read();
         let begun = Instant::now();
