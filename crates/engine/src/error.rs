@@ -169,6 +169,11 @@ pub enum Error {
         /// Its class.
         class: ErrorClass,
     },
+    /// The built-in image could not be made.
+    Hello {
+        /// Why.
+        message: String,
+    },
     /// The container's root cannot be looked into.
     Root {
         /// Why.
@@ -307,6 +312,7 @@ impl Error {
             Self::Closing | Self::NoMonitor { .. } => ErrorClass::Unavailable,
             Self::Monitor { .. }
             | Self::Root { .. }
+            | Self::Hello { .. }
             | Self::Logs { .. }
             | Self::Runtime(_)
             | Self::Snapshot(_)
@@ -389,6 +395,7 @@ impl fmt::Display for Error {
             | Self::Monitor { message }
             | Self::Network { message, .. }
             | Self::Root { message }
+            | Self::Hello { message }
             | Self::Logs { message } => f.write_str(message),
             Self::Unsupported { what } => write!(f, "{what} is not supported by this engine"),
             Self::InvalidFilter { name } => write!(f, "invalid filter '{name}'"),

@@ -15,7 +15,7 @@ use rig::{Rig, sh};
 #[test]
 fn a_whole_life() {
     Rig::run("a_whole_life", async |rig| {
-        let engine = &rig.engine;
+        let engine = &rig.engine();
         let mut events = engine
             .events(EventsRequest { since_ns: Some(0), ..EventsRequest::default() })
             .await
@@ -51,7 +51,7 @@ fn a_whole_life() {
 #[test]
 fn a_start_that_fails_says_why_and_leaves_nothing() {
     Rig::run("a_start_that_fails_says_why_and_leaves_nothing", async |rig| {
-        let engine = &rig.engine;
+        let engine = &rig.engine();
         let mut request = sh("");
         request.config.cmd = Some(vec!["/no/such".to_owned()]);
         engine.create(Some("fails"), request.clone()).await.expect("created");
@@ -73,7 +73,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
 #[test]
 fn stop_kill_pause_and_restart() {
     Rig::run("stop_kill_pause_and_restart", async |rig| {
-        let engine = &rig.engine;
+        let engine = &rig.engine();
         rig.start("web", sh("trap 'exit 5' TERM; while :; do sleep 0.1; done")).await;
         let error = engine.start("web").await.expect_err("it runs");
         assert!(matches!(error, Error::NotModified));
@@ -108,7 +108,7 @@ fn a_program_without_a_handler_stops_at_once() {
     Rig::run("a_program_without_a_handler_stops_at_once", async |rig| {
         rig.start("deaf", sh("sleep 1000")).await;
         let before = Instant::now();
-        rig.engine.stop("deaf", StopRequest::default()).await.expect("stopped");
+        rig.engine().stop("deaf", StopRequest::default()).await.expect("stopped");
         assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
     });
 }
@@ -116,7 +116,7 @@ fn a_program_without_a_handler_stops_at_once() {
 #[test]
 fn processes_execs_and_counters() {
     Rig::run("processes_execs_and_counters", async |rig| {
-        let engine = &rig.engine;
+        let engine = &rig.engine();
         rig.start("busy", sh("sleep 1000 & wait")).await;
         let top = engine.top("busy", "-o pid,args").await.expect("a table");
         assert!(top.processes.iter().any(|row| row[1].contains("sleep 1000")), "{top:?}");

@@ -103,7 +103,7 @@ fn options(settings: &Settings) -> Result<EngineOptions, Failure> {
         exec_root: real(&settings.exec_root)?,
         storage_driver: settings.storage_driver.clone(),
         client: client(settings)?,
-        pool: settings.bip.clone(),
+        pool: settings.bip,
         forwarding: settings.forwarding,
         network_lock: settings.exec_root.with_file_name("dhow-network.lock"),
         defaults: settings.defaults.clone(),

@@ -23,7 +23,7 @@ use super::views::Created;
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::events::Happened;
-use crate::images::Ready;
+use crate::images::{HELLO, Ready};
 use crate::plan::{MountPoint, check_sources, mount_points, settle};
 
 /// Names that we find are tried so often before we give up.
@@ -115,6 +115,10 @@ async fn find_image(
     let missing = || Error::NoSuchImage { reference: familiar(&request.config.image) };
     let image = match found {
         Ok(image) => image,
+        Err(StoreImageError::NotFound { .. }) if is_hello(&request.config.image) => {
+            let made = shared.images.make_hello(&shared.program).await;
+            made.map_err(|error| Error::Hello { message: error.to_string() })?
+        }
         Err(StoreImageError::NotFound { .. }) => return Err(missing()),
         Err(error) => return Err(error.into()),
     };
@@ -126,6 +130,11 @@ async fn find_image(
             Err(Error::Unready { image: request.config.image.clone(), error })
         }
     }
+}
+
+/// The image that is made of our own program when somebody asks for it.
+fn is_hello(text: &str) -> bool {
+    text.strip_suffix(":latest").unwrap_or(text) == HELLO
 }
 
 /// With its tag, as Docker says it.

@@ -16,7 +16,6 @@ pub(crate) mod list;
 pub(crate) mod names;
 pub(crate) mod recover;
 pub mod request;
-mod root;
 pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod table;

@@ -139,6 +139,11 @@ impl Table {
         }
     }
 
+    /// Lets all tasks end, and with them what they hold; their containers go on.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Inner::default();
+    }
+
     /// All, by their ids.
     pub(crate) fn all(&self) -> Vec<Entry> {
         self.lock().by_id.values().cloned().collect()

@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use dhow_distribution::Client;
 use dhow_network::{Host, HostOptions, Instance, NetworkError};
@@ -27,6 +28,10 @@ use crate::events::Hub;
 use crate::images::{ImageEngine, ImageEngineOptions};
 use crate::plan::{Defaults, survey};
 use crate::volumes::Volumes;
+
+/// How often, and at which distance, is looked whether all tasks have ended.
+const CLOSE_LOOKS: u32 = 500;
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How an engine is to be.
 #[derive(Clone)]
@@ -95,6 +100,20 @@ impl Engine {
         let shared = Arc::new(shared);
         recover::resume(&shared, found);
         Ok(Self { shared })
+    }
+
+    /// Lets go of everything: containers go on, and the roots are free for the next engine. Says whether that is
+    /// so: whoever has a clone, or a stream, keeps them.
+    pub async fn close(self) -> bool {
+        let shared = self.shared;
+        shared.table.clear();
+        for _ in 0..CLOSE_LOOKS {
+            if Arc::strong_count(&shared) == 1 {
+                return spawn_blocking(move || drop(shared)).await.is_ok();
+            }
+            tokio::time::sleep(CLOSE_PAUSE).await;
+        }
+        false
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use dhow_store::{Mounts, RootView};
+use dhow_store::RootView;
 use tokio::task::spawn_blocking;
 
 use super::{Engine, Shared};
@@ -35,17 +35,11 @@ impl Shared {
     }
 
     /// Gives volumes that are empty what the image has in their places.
-    pub(crate) fn fill_volumes(&self, points: &[MountPoint], root: &Mounts) -> Result<(), Error> {
-        let copied = |point: &&MountPoint| point.kind == MountKind::Volume && point.copy_up;
-        let copied: Vec<_> = points.iter().filter(copied).collect();
-        if copied.is_empty() {
-            return Ok(());
-        }
-        let root =
-            RootView::open(root).map_err(|error| Error::Root { message: error.to_string() })?;
-        for point in copied {
+    pub(crate) fn fill_volumes(&self, points: &[MountPoint], root: &RootView) -> Result<(), Error> {
+        let is_copied = |point: &&MountPoint| point.kind == MountKind::Volume && point.copy_up;
+        for point in points.iter().filter(is_copied) {
             let volume = self.volumes.inspect(&point.name)?;
-            self.volumes.copy_up(&volume, &root, &point.destination)?;
+            self.volumes.copy_up(&volume, root, &point.destination)?;
         }
         Ok(())
     }

@@ -3,10 +3,11 @@
 //!
 //! Invariant: nothing is left behind: what runs is killed, what was mounted goes with the namespace.
 
-use std::future::Future;
-use std::path::PathBuf;
-use std::sync::Arc;
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dhow_archive::tar::{Content, Entry, Kind, Metadata, Writer};
@@ -14,13 +15,15 @@ use dhow_distribution::{Client, Config, SystemResolver};
 use dhow_engine::plan::Defaults;
 use dhow_engine::request::{CreateRequest, NetworkMode};
 use dhow_engine::{Engine, EngineOptions, ListRequest, LogsRequest, RemoveRequest, Status};
+use dhow_runtime::{Container, ContainerId, StateRoot};
 use dhow_spec::image::{History, ImageConfig, RunConfig};
 use dhow_spec::{Platform, Reference};
 use dhow_store::{Import, LeaseId, LoadLimits};
 use dhow_sys::Namespaces;
 
 pub(crate) struct Rig {
-    pub(crate) engine: Engine,
+    /// Nothing while it is closed.
+    engine: Mutex<Option<Engine>>,
     pub(crate) root: PathBuf,
 }
 
@@ -65,8 +68,8 @@ impl Rig {
 
     pub(crate) async fn open(root: PathBuf, program: PathBuf) -> Self {
         let engine = Engine::open(options(&root, program)).await.expect("an engine");
-        let rig = Self { engine, root };
-        if rig.engine.store().images().list().expect("a list").is_empty() {
+        let rig = Self { engine: Mutex::new(Some(engine)), root };
+        if rig.engine().store().images().list().expect("a list").is_empty() {
             rig.make_image();
         }
         rig
@@ -74,7 +77,8 @@ impl Rig {
 
     /// The image `busybox`: the host's, under its names.
     fn make_image(&self) {
-        let store = self.engine.store();
+        let engine = self.engine();
+        let store = engine.store();
         let lease = LeaseId::parse("test").expect("a word");
         store.lease(&lease, None).expect("a lease");
         let config = ImageConfig {
@@ -95,18 +99,18 @@ impl Rig {
 
     /// Makes a container and starts it.
     pub(crate) async fn start(&self, name: &str, request: CreateRequest) {
-        self.engine.create(Some(name), request).await.expect("created");
-        self.engine.start(name).await.expect("started");
+        self.engine().create(Some(name), request).await.expect("created");
+        self.engine().start(name).await.expect("started");
     }
 
     pub(crate) async fn status(&self, name: &str) -> Status {
-        self.engine.inspect(name, false).await.expect("details").state.status
+        self.engine().inspect(name, false).await.expect("details").state.status
     }
 
     /// The lines of a log; those of standard error with a mark.
     pub(crate) async fn logs(&self, name: &str, request: LogsRequest) -> Vec<String> {
         let request = LogsRequest { stdout: true, stderr: true, ..request };
-        let mut log = self.engine.logs(name, request).await.expect("a log");
+        let mut log = self.engine().logs(name, request).await.expect("a log");
         let mut lines = Vec::new();
         while let Some(line) = log.next().await.expect("a line") {
             let text = String::from_utf8_lossy(&line.bytes).into_owned();
@@ -129,11 +133,7 @@ impl Rig {
     }
 
     /// The same for what has to be asked for.
-    #[allow(dead_code, reason = "not every file of tests has a use for it")]
-    pub(crate) async fn until_async<T, F: Future<Output = Option<T>>>(
-        &self,
-        look: impl Fn() -> F,
-    ) -> T {
+    pub(crate) async fn until_async<T>(&self, look: impl AsyncFn() -> Option<T>) -> T {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(found) = look().await {
@@ -144,19 +144,96 @@ impl Rig {
         }
     }
 
+    fn kill_all(&self) {
+        let Ok(state) = StateRoot::open(&self.root.join("run/oci")) else { return };
+        let entries = std::fs::read_dir(self.root.join("run/oci")).into_iter().flatten();
+        for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+            if let Some(monitor) = monitor_of(&name) {
+                kill(monitor);
+            }
+            if let Ok(id) = ContainerId::parse(&name)
+                && let Ok(container) = Container::load(&state, &id)
+            {
+                let _ = container.delete(&state, true);
+            }
+        }
+    }
+
+    /// The cgroup above all of ours, in every hierarchy.
+    fn remove_cgroups(&self) {
+        let name = self.root.file_name().expect("a name");
+        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(name));
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+        for hierarchy in hierarchies.filter_map(Result::ok) {
+            let _ = std::fs::remove_dir(hierarchy.path().join(name));
+        }
+    }
+
+    /// The engine that is open.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine.lock().expect("no panic").clone().expect("an open engine")
+    }
+
+    /// Closes the engine; containers go on.
+    pub(crate) async fn close(&self) {
+        let engine = self.engine.lock().expect("no panic").take();
+        if let Some(engine) = engine {
+            assert!(engine.close().await, "somebody keeps the engine");
+        }
+    }
+
+    /// Opens the roots again, by another engine.
+    pub(crate) async fn reopen(&self) {
+        self.close().await;
+        let engine = Engine::open(options(&self.root, program())).await.expect("an engine");
+        *self.engine.lock().expect("no panic") = Some(engine);
+    }
+
+    pub(crate) async fn id(&self, name: &str) -> String {
+        self.engine().inspect(name, false).await.expect("details").id
+    }
+
+    pub(crate) async fn pid(&self, name: &str) -> u32 {
+        self.engine().inspect(name, false).await.expect("details").state.pid
+    }
+
+    pub(crate) async fn until_status(&self, name: &str, status: Status) {
+        self.until_async(async || (self.status(name).await == status).then_some(())).await;
+    }
+
     async fn clear(&self) {
         let all = ListRequest { all: true, ..ListRequest::default() };
-        for container in self.engine.list(all).await.expect("a list") {
+        for container in self.engine().list(all).await.expect("a list") {
             let request = RemoveRequest { force: true, volumes: true };
-            self.engine.remove(&container.id, request).await.expect("removed");
+            self.engine().remove(&container.id, request).await.expect("removed");
         }
     }
 }
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        // What a test that failed has left running.
+        self.kill_all();
         let _ = std::fs::remove_dir_all(&self.root);
+        self.remove_cgroups();
     }
+}
+
+pub(crate) fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+/// The monitor of a container, by its command line.
+pub(crate) fn monitor_of(id: &str) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").expect("processes");
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    processes.filter_map(|entry| number(entry.ok()?)).find(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.get(1) == Some(&b"monitor".as_slice()) && words.get(2) == Some(&id.as_bytes())
+    })
 }
 
 pub(crate) fn program() -> PathBuf {
@@ -174,7 +251,7 @@ pub(crate) fn root() -> PathBuf {
     path.canonicalize().expect("a directory")
 }
 
-pub(crate) fn options(root: &std::path::Path, program: PathBuf) -> EngineOptions {
+pub(crate) fn options(root: &Path, program: PathBuf) -> EngineOptions {
     let client = Client::new(Config::new("dhow/test", Vec::new()), Arc::new(SystemResolver));
     let parent = root.file_name().expect("a name").to_string_lossy().into_owned();
     EngineOptions {

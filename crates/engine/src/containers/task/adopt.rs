@@ -42,9 +42,8 @@ impl Task {
             }
             State::Running(_) | State::Paused(_) => self.replace_monitor().await,
             State::Restarting(_) => self.start_again().await,
-            // The record of its start may have been lost with the engine: the runtime knows.
-            State::Created { .. } | State::Exited(_) => self.recover_ended().await,
-            State::Making => {}
+            State::Exited(_) | State::Created { failure: Some(_) } => self.recover_ended().await,
+            State::Making | State::Created { failure: None } => {}
         }
     }
 
@@ -133,9 +132,8 @@ impl Task {
         let removed = spawn_blocking(move || super::end::remove_runtime_state(&root, &id)).await;
         // What could not be removed is removed with the container.
         drop(removed);
-        let again = self.policy_wants_it();
         self.exited(crate::clock::now_ns(), CODE_UNKNOWN, false, true).await;
-        if again && !self.gone {
+        if !self.gone && self.policy_wants_it() {
             self.start_again().await;
         }
     }

@@ -17,7 +17,7 @@ mod start;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dhow_monitor::Record;
+use dhow_monitor::{Record, Request};
 use dhow_store::{ContainerChange, ContainerRow};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -134,8 +134,22 @@ impl Task {
     /// What its monitor told; nothing when that has gone.
     async fn heard(&mut self, record: Option<Record>) {
         match record {
-            Some(record) => self.apply(record).await,
+            Some(record) => {
+                self.apply(record).await;
+                self.say_stored().await;
+            }
             None => self.lost_monitor().await,
+        }
+    }
+
+    /// Lets the monitor forget, now and then, what the database knows.
+    async fn say_stored(&mut self) {
+        const EVERY: u64 = 64;
+        if let Some(link) = &self.link
+            && self.journal.is_multiple_of(EVERY)
+        {
+            // One that does not want to know has a longer journal.
+            let _ = link.ask(&Request::Stored { number: self.journal }, &[]).await;
         }
     }
 

@@ -3,13 +3,12 @@
 //! Invariant: what is made here is made anew by every start, and given back by every end.
 
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dhow_monitor::{Launch, RootMount, Runtime, Upper, VERSION};
-use dhow_store::{Mounts, Snapshots, View as SnapshotView};
+use dhow_store::{Mounts, RootView, Snapshots, View as SnapshotView};
 use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::task::spawn_blocking;
 
@@ -17,13 +16,12 @@ use super::Task;
 use super::start::restart_policy;
 use crate::containers::document::{Document, Places, snapshot_key};
 use crate::containers::request::{IpcMode, NetworkMode, PidMode};
-use crate::containers::root;
 use crate::containers::state::EndpointDetails;
 use crate::engine::{Shared, describe};
 use crate::error::{Error, ErrorClass};
 use crate::plan::{
     self, FilePaths, Found, HostFacts, MountKind, Plan, StartFacts, hostname_file, hosts_file,
-    look_up, resolv_conf, resolve_user,
+    look_up, resolv_conf, resolve_user_in,
 };
 
 /// What became ready.
@@ -82,12 +80,11 @@ impl Facts {
         let (request, points) = (&self.document.request, &self.document.points);
         let mut found = look_up(request, points)?;
         self.find_images(&mut found)?;
-        let key = snapshot_key(&self.id);
-        let view = root::open(&self.shared.snapshots, &self.id)?;
-        let user = resolve_user(view.as_fd(), &request.config.user, &request.host.group_add)?;
-        drop(view);
-        let mounts = self.shared.snapshots.mounts(&key, &SnapshotView::WRITE)?;
-        self.shared.fill_volumes(points, &mounts)?;
+        let mounts = self.shared.snapshots.mounts(&snapshot_key(&self.id), &SnapshotView::WRITE)?;
+        let root =
+            RootView::open(&mounts).map_err(|error| Error::Root { message: error.to_string() })?;
+        let user = resolve_user_in(&root, &request.config.user, &request.host.group_add)?;
+        self.shared.fill_volumes(points, &root)?;
         let network = self.network()?;
         let files = self.write_files(&host, &network)?;
         let start = StartFacts {

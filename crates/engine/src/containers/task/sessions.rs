@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use dhow_monitor::{AttachRequest as Attach, Request};
 use dhow_spec::runtime::{Process, Spec};
+use rustix::fs::{Mode, OFlags};
 use tokio::task::spawn_blocking;
 
 use super::Task;
 use crate::containers::asks::{AttachRequest, ClientStream, ExecDetails, ExecRequest, ExecStart};
 use crate::containers::keys;
-use crate::containers::root;
 use crate::containers::state::State;
 use crate::error::Error;
 use crate::plan::{ExecAsk, exec_process, resolve_user};
@@ -162,7 +162,7 @@ impl Task {
                 .map_err(|error| Error::io("read", &path, std::io::Error::other(error)))?;
             let user = match request.user.as_str() {
                 "" => None,
-                user => Some(resolve_user(root::of_process(run.pid)?.as_fd(), user, &[])?),
+                user => Some(resolve_user(root_of(run.pid)?.as_fd(), user, &[])?),
             };
             let ask = ExecAsk {
                 args: request.command,
@@ -222,6 +222,14 @@ impl Task {
             }
         }
     }
+}
+
+/// The root of a container that runs, as its first process sees it.
+fn root_of(pid: u32) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty())
+        .map_err(|errno| Error::io("open", &path, errno.into()))
 }
 
 /// So many are remembered of one container.
