@@ -59,7 +59,7 @@ impl Task {
                 resources: Some(Box::new(resources(&request.resources, &Found::default()))),
                 restart: request.restart.map(restart_policy),
             };
-            self.linked("")?.ask(&ask, &[]).await?;
+            self.ask("", &ask, &[]).await?;
         }
         let change =
             ContainerChange { document: Some(document.to_json()), ..ContainerChange::default() };

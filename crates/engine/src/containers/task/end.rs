@@ -26,7 +26,7 @@ impl Task {
         }
         self.standing.stopped_by_user = true;
         let ask = Request::Stop { signal: request.signal, timeout_s: request.timeout_s };
-        self.linked("")?.ask(&ask, &[]).await?;
+        self.ask("", &ask, &[]).await?;
         self.catch_up().await;
         Ok(true)
     }
@@ -46,7 +46,7 @@ impl Task {
             State::Restarting(_) => Request::Stop { signal: Some(signal), timeout_s: Some(0) },
             _ => Request::Kill { signal },
         };
-        self.linked(doing)?.ask(&ask, &[]).await?;
+        self.ask(doing, &ask, &[]).await?;
         self.catch_up().await;
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Task {
             State::Restarting(_) => return Err(Error::Restarting { id: id() }),
             _ => {}
         }
-        self.linked("")?.ask(&Request::Pause, &[]).await?;
+        self.ask("", &Request::Pause, &[]).await?;
         self.catch_up().await;
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Task {
         if !matches!(self.standing.state, State::Paused(_)) {
             return Err(Error::NotPaused { id: self.id.to_string() });
         }
-        self.linked("")?.ask(&Request::Resume, &[]).await?;
+        self.ask("", &Request::Resume, &[]).await?;
         self.catch_up().await;
         Ok(())
     }

@@ -15,6 +15,7 @@ mod sessions;
 mod start;
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use dhow_monitor::{Record, Request};
@@ -24,7 +25,7 @@ use tokio::task::spawn_blocking;
 
 use super::asks::ExecDetails;
 use super::document::{Document, Places};
-use super::link::Link;
+use super::link::{Answer, Link};
 use super::state::{Standing, State};
 use super::table::{Ask, Entry, View};
 use crate::engine::Shared;
@@ -214,6 +215,27 @@ impl Task {
 
     fn now(&self, action: &str, more: &[(&str, String)]) -> Event {
         self.event(crate::clock::now_ns(), action, more)
+    }
+
+    /// Asks the monitor of a container that runs. One that is found dead is replaced first: its end and the ask
+    /// may have come in any order.
+    async fn ask(
+        &mut self,
+        doing: &'static str,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Answer, Error> {
+        let asked = match self.linked(doing) {
+            Ok(link) => link.ask(request, fds).await,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Err(Error::NoMonitor { .. }) => {
+                self.lost_monitor().await;
+                self.linked(doing)?.ask(request, fds).await
+            }
+            answered => answered,
+        }
     }
 
     fn linked(&self, doing: &'static str) -> Result<&Link, Error> {

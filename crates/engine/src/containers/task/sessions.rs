@@ -53,9 +53,9 @@ impl Task {
         Ok(())
     }
 
-    async fn hand_over(&self, session: Session) -> Result<(), Error> {
+    async fn hand_over(&mut self, session: Session) -> Result<(), Error> {
         let request = Request::Attach(session.attach);
-        self.linked("")?.ask(&request, &[session.fd.as_fd()]).await.map(drop)
+        self.ask("", &request, &[session.fd.as_fd()]).await.map(drop)
     }
 
     /// Hands over those who came before the start.
@@ -70,7 +70,7 @@ impl Task {
     pub(crate) async fn resize(&mut self, rows: u16, cols: u16) -> Result<(), Error> {
         let event =
             self.now("resize", &[("height", rows.to_string()), ("width", cols.to_string())]);
-        self.linked("")?.ask(&Request::Resize { rows, cols }, &[]).await?;
+        self.ask("", &Request::Resize { rows, cols }, &[]).await?;
         self.note(vec![event]).await;
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Task {
         if matches!(self.standing.state, State::Restarting(_)) {
             return Err(Error::Restarting { id: self.id.to_string() });
         }
-        let answer = self.linked("")?.ask(&Request::Processes, &[]).await?;
+        let answer = self.ask("", &Request::Processes, &[]).await?;
         match answer.reply {
             dhow_monitor::Reply::Processes { pids } => Ok(pids),
             _ => Err(Error::NoMonitor { id: self.id.to_string() }),
@@ -141,7 +141,7 @@ impl Task {
             attach,
         }));
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
-        let asked = self.linked("")?.ask(&ask, &fds).await;
+        let asked = self.ask("", &ask, &fds).await;
         self.catch_up().await;
         asked.map(drop)
     }
@@ -186,7 +186,7 @@ impl Task {
         cols: u16,
     ) -> Result<(), Error> {
         let request = Request::ExecResize { exec_id: id.to_owned(), rows, cols };
-        self.linked("")?.ask(&request, &[]).await.map(drop)
+        self.ask("", &request, &[]).await.map(drop)
     }
 
     pub(super) async fn exec_started(&mut self, time_ns: i64, id: &str, pid: i32) {
