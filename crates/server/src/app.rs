@@ -2,10 +2,11 @@
 //!
 //! Invariant: every answer has the headers by which clients know what they talk to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use dhow_engine::{Engine, ImageEngine, ImageUser, ListRequest, Status};
+use dhow_engine::{Engine, EventKind, ImageEngine, ImageUser, ListRequest, Status};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
@@ -80,6 +81,15 @@ impl App {
             image: container.image_id,
         });
         Ok(users.collect())
+    }
+
+    /// Tells listeners what happened to an image. That it could not be told harms nobody.
+    pub(crate) async fn tell_image(&self, action: &str, id: &str, name: &str) {
+        let attributes = match name {
+            "" => BTreeMap::new(),
+            name => BTreeMap::from([("name".to_owned(), name.to_owned())]),
+        };
+        let _ = self.engine.tell(EventKind::Image, action, id, attributes).await;
     }
 
     /// Whether anybody but our own command line has ever asked.

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 
 use dhow_archive::compress::Limits;
 use dhow_spec::{Platform, Reference};
-use dhow_store::{Image, Images, LoadLimits, SaveItem, StoreImageError};
+use dhow_store::{Images, LoadLimits, SaveItem, StoreImageError};
 
 use super::error::ImagesError;
 use super::options::ImageEngine;
@@ -25,8 +25,8 @@ pub struct LoadedImage {
 }
 
 impl ImageEngine {
-    /// Calls the image of that name or id by one more name.
-    pub async fn tag(&self, query: &str, name: Reference) -> Result<Image, ImagesError> {
+    /// Calls the image of that name or id by one more name; gives its id.
+    pub async fn tag(&self, query: &str, name: Reference) -> Result<String, ImagesError> {
         let (engine, query) = (self.clone(), query.to_owned());
         self.wait(move || {
             let image = engine.store.images().find(&query)?;
@@ -34,7 +34,7 @@ impl ImageEngine {
                 return Err(ImagesError::TagWithDigest);
             }
             engine.store.images().tag(&image, &name)?;
-            Ok(image)
+            Ok(image.target.digest.to_string())
         })
         .await
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use dhow_engine::{ListRequest, RemoveRequest, StopRequest, WaitCondition, request};
-use dhow_wire::{CreateContainer, Created, Pruned, Top, Update, WaitError, Waited};
+use dhow_wire::{CreateContainer, Created, Pruned, Top, Update, WaitError, Waited, Warnings};
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
@@ -188,10 +188,9 @@ fn wait(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
 }
 
 async fn update(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiError> {
-    app.engine.container_id(id)?;
     let wanted: Update = call.json().await?;
-    convert::update_request(wanted)?;
-    Err(ApiError::unsupported("updating containers"))
+    let warnings = app.engine.update(id, convert::update_request(wanted)?).await?;
+    Ok(Reply::ok(&Warnings { warnings: Some(warnings).filter(|all| !all.is_empty()) }))
 }
 
 async fn remove(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {

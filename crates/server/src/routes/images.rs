@@ -105,7 +105,9 @@ async fn tag(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError>
     let own = Reference::parse(call.query.text("repo")).ok();
     let own = own.and_then(|own| own.tag().cloned()).filter(|_| text.is_empty());
     let reference = Reference::tagged(repository, own.unwrap_or(asked));
-    app.images.tag(name, reference).await?;
+    let called = reference.familiar();
+    let id = app.images.tag(name, reference).await?;
+    app.tell_image("tag", &id, &called).await;
     Ok(Reply::status(StatusCode::CREATED))
 }
 
@@ -115,6 +117,7 @@ async fn remove(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiErr
     }
     let users = app.image_users().await?;
     let removed = app.images.remove(name, call.query.flag("force"), users).await?;
+    tell_removed(app, &removed).await;
     Ok(Reply::ok(&removed.into_iter().map(deleted).collect::<Vec<_>>()))
 }
 
@@ -124,11 +127,23 @@ async fn prune(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     // Without a word about it, only what has no name.
     filters.dangling = if filters.dangling == Some(false) { None } else { Some(true) };
     let pruned = app.images.prune(&filters, app.image_users().await?).await?;
+    tell_removed(app, &pruned.removed).await;
     let removed: Vec<_> = pruned.removed.into_iter().map(deleted).collect();
     Ok(Reply::ok(&ImagesPruned {
         images_deleted: Some(removed).filter(|removed| !removed.is_empty()),
         space_reclaimed: pruned.freed_bytes,
     }))
+}
+
+async fn tell_removed(app: &App, removed: &[Removed]) {
+    for removed in removed {
+        match removed {
+            Removed::Untagged { name, image } => {
+                app.tell_image("untag", &image.to_string(), name).await;
+            }
+            Removed::Deleted { image } => app.tell_image("delete", &image.to_string(), "").await,
+        }
+    }
 }
 
 async fn save(app: &Arc<App>, call: &Call, names: Vec<String>) -> Result<Reply, ApiError> {
@@ -155,6 +170,9 @@ async fn load(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let source =
         BodyReader { body: call.body, runtime: Handle::current(), piece: Default::default() };
     let loaded = app.images.load(source).await?;
+    for image in &loaded {
+        app.tell_image("load", &image.id, image.name.as_deref().unwrap_or_default()).await;
+    }
     let (pieces, reply) = Reply::stream("application/json");
     tokio::spawn(async move {
         for image in loaded {

@@ -12,6 +12,7 @@ mod pull;
 mod streams;
 mod system;
 mod times;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         ["containers", rest @ ..] => containers::dispatch(app, call, rest).await,
         ["exec", rest @ ..] => execs::dispatch(app, call, rest).await,
         ["networks", rest @ ..] => networks::dispatch(app, &call, rest).await,
-        ["volumes", ..] => Err(ApiError::unsupported("the list of volumes")),
+        ["volumes", rest @ ..] => volumes::dispatch(app, call, rest).await,
         ["images", rest @ ..] => images::dispatch(app, call, rest).await,
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..] => {
             cluster::dispatch(&call, path)

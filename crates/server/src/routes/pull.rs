@@ -40,8 +40,11 @@ pub(super) async fn create(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
     }
     let request = PullRequest { reference: reference.clone(), platform };
     let (lines, watcher) = lines(Direction::Pull, &reference);
+    let app = app.clone();
     let work = async move {
         let pulled = images.pull(&request, watcher).await.map_err(ApiError::from)?;
+        let name = reference.familiar();
+        app.tell_image("pull", &name, &name).await;
         Ok(pulled_lines(&reference, &pulled))
     };
     tell(lines, work).await

@@ -2,10 +2,12 @@
 //!
 //! Invariant: a stream ends when its client goes, and waits for one that is slow.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhow_engine::{AttachRequest, ClientStream};
+use dhow_engine::{AttachRequest, ClientStream, LogLine, LogsRequest};
+use dhow_wire::{Stream, frame_header};
 
 use crate::app::App;
 use crate::convert;
@@ -50,8 +52,76 @@ pub(super) fn attach(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, Api
 }
 
 /// `GET /containers/{id}/logs`.
-pub(super) async fn logs(_app: &Arc<App>, _call: &Call, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::unsupported("reading logs"))
+pub(super) async fn logs(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
+    let query = &call.query;
+    let request = LogsRequest {
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        since_ns: query.time_ns("since")?,
+        until_ns: query.time_ns("until")?,
+        // Everything that is no number means everything, as in Docker.
+        tail: query.text("tail").parse().ok(),
+        follow: query.flag("follow"),
+    };
+    if !request.stdout && !request.stderr {
+        return Err(ApiError::invalid("Bad parameters: you must choose at least one stream"));
+    }
+    let (timestamps, details) = (query.flag("timestamps"), query.flag("details"));
+    let mut lines = app.engine.logs(id, request).await?;
+    let terminal = lines.terminal;
+    let (pieces, reply) = Reply::stream(upgraded_type(call, terminal));
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                next = lines.next() => next,
+                () = pieces.gone() => return,
+            };
+            let piece = match next {
+                Ok(Some(line)) => framed(&line, terminal, timestamps, details),
+                Ok(None) => return,
+                Err(error) => {
+                    let text = format!("Error grabbing logs: {error}\n");
+                    frame(Stream::System, text.as_bytes(), terminal)
+                }
+            };
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(reply)
+}
+
+/// A line as clients get it: when and with what it was kept, if they want to know, then its text.
+fn framed(line: &LogLine, terminal: bool, timestamps: bool, details: bool) -> Vec<u8> {
+    let mut text = Vec::with_capacity(line.bytes.len() + 64);
+    if timestamps {
+        text.extend_from_slice(time_of_line(line.time_ns).as_bytes());
+        text.push(b' ');
+    }
+    if details {
+        let kept: BTreeMap<String, String> =
+            serde_json::from_str(&line.attributes).unwrap_or_default();
+        let words: Vec<_> = kept.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        text.extend_from_slice(words.join(",").as_bytes());
+        text.push(b' ');
+    }
+    text.extend_from_slice(&line.bytes);
+    frame(if line.stderr { Stream::Stderr } else { Stream::Stdout }, &text, terminal)
+}
+
+fn frame(stream: Stream, bytes: &[u8], terminal: bool) -> Vec<u8> {
+    if terminal {
+        return bytes.to_vec();
+    }
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    [&frame_header(stream, length)[..], bytes].concat()
+}
+
+/// With all nine digits, so that columns stay in line.
+fn time_of_line(time_ns: i64) -> String {
+    let whole = convert::time(time_ns - time_ns.rem_euclid(1_000_000_000));
+    format!("{}.{:09}Z", whole.trim_end_matches('Z'), time_ns.rem_euclid(1_000_000_000))
 }
 
 /// `GET /containers/{id}/stats`.
@@ -89,4 +159,23 @@ pub(super) async fn stats(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply
         }
     });
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_what_was_asked_for() {
+        let line = LogLine {
+            time_ns: 1_500_000_000,
+            stderr: true,
+            bytes: b"x\n".to_vec(),
+            partial: false,
+            attributes: r#"{"b":"2","a":"1"}"#.to_owned(),
+        };
+        assert_eq!(framed(&line, true, false, false), b"x\n");
+        assert_eq!(framed(&line, true, true, false), b"1970-01-01T00:00:01.500000000Z x\n");
+        assert_eq!(framed(&line, false, false, true), b"\x02\0\0\0\0\0\0\x0aa=1,b=2 x\n");
+    }
 }

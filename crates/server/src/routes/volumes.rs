@@ -1,0 +1,79 @@
+//! Volumes.
+//!
+//! Invariant: none of its own. Absent on purpose: volumes of clusters.
+
+use std::sync::Arc;
+
+use dhow_engine::volumes::{NewVolume, Volume};
+use dhow_wire::{CreateVolume, Volumes, VolumesPruned};
+use hyper::{Method, StatusCode};
+
+use crate::app::App;
+use crate::convert;
+use crate::http::call::Call;
+use crate::http::error::ApiError;
+use crate::http::reply::Reply;
+use crate::routes::engine_filters;
+
+pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
+    match (&call.method, path) {
+        (&Method::GET, []) => {
+            let found = app.engine.volumes(engine_filters(&call.query.filters()?)).await?;
+            let volumes = found.into_iter().map(told).collect();
+            Ok(Reply::ok(&Volumes { volumes, warnings: None }))
+        }
+        (&Method::POST, ["create"]) => create(app, call).await,
+        (&Method::POST, ["prune"]) => prune(app, &call).await,
+        (&Method::GET, [name]) => Ok(Reply::ok(&told(app.engine.volume_inspect(name).await?))),
+        (&Method::DELETE, [name]) => {
+            app.engine.volume_remove(name, call.query.flag("force")).await?;
+            Ok(Reply::done())
+        }
+        (&Method::PUT, [_]) => Err(ApiError::no_swarm()),
+        _ => Err(ApiError::page_not_found()),
+    }
+}
+
+async fn create(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
+    let wanted: CreateVolume = call.json().await?;
+    if wanted.cluster_volume_spec.is_some() {
+        return Err(ApiError::no_swarm());
+    }
+    let new = NewVolume {
+        name: wanted.name,
+        driver: wanted.driver,
+        options: wanted.driver_opts,
+        labels: wanted.labels,
+        ..NewVolume::default()
+    };
+    let volume = app.engine.volume_create(new).await?;
+    Ok(Reply::json(StatusCode::CREATED, &told(volume)))
+}
+
+async fn prune(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
+    let mut filters = call.query.filters()?;
+    // Before 1.42 there was no difference between named ones and others.
+    if call.version < crate::http::api_version::ApiVersion::new(1, 42) && !filters.contains("all") {
+        filters.add("all", "true");
+    }
+    let pruned = app.engine.volumes_prune(engine_filters(&filters)).await?;
+    let names: Vec<_> = pruned.volumes.into_iter().map(|volume| volume.name).collect();
+    Ok(Reply::ok(&VolumesPruned {
+        volumes_deleted: Some(names),
+        space_reclaimed: pruned.reclaimed_bytes,
+    }))
+}
+
+/// A volume as Docker tells it.
+pub(super) fn told(volume: Volume) -> dhow_wire::Volume {
+    dhow_wire::Volume {
+        created_at: convert::time(volume.created_ms.saturating_mul(1_000_000)),
+        driver: volume.driver().to_owned(),
+        labels: Some(volume.labels).filter(|labels| !labels.is_empty()),
+        mountpoint: volume.mountpoint.to_string_lossy().into_owned(),
+        name: volume.name,
+        options: Some(volume.options).filter(|options| !options.is_empty()),
+        scope: "local".to_owned(),
+        ..dhow_wire::Volume::default()
+    }
+}
