@@ -13,6 +13,10 @@ use crate::containers::state::State;
 use crate::containers::table::Entry;
 use crate::error::{Error, PausedFor};
 
+/// How long the word of an exec's end may take to come through.
+const SETTLE_TURNS: u32 = 200;
+const SETTLE_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 impl Engine {
     /// Prepares one more process; gives its id.
     pub async fn exec_create(&self, query: &str, request: ExecRequest) -> Result<String, Error> {
@@ -68,6 +72,20 @@ impl Engine {
     /// What is known of an exec.
     pub fn exec_inspect(&self, id: &str) -> Result<ExecDetails, Error> {
         Ok(self.find_exec(id)?.1)
+    }
+
+    /// The same; if its process has just ended, once it is known how. A client that saw its streams end asks
+    /// before the monitor's word has come through.
+    pub async fn exec_settled(&self, id: &str) -> Result<ExecDetails, Error> {
+        for _ in 0..SETTLE_TURNS {
+            let exec = self.exec_inspect(id)?;
+            let has_ended = || !std::path::Path::new(&format!("/proc/{}", exec.pid)).exists();
+            if !exec.running || exec.pid == 0 || !has_ended() {
+                return Ok(exec);
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        self.exec_inspect(id)
     }
 
     /// Changes the size of an exec's terminal.

@@ -25,7 +25,7 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
             app.engine.exec_resize(id, rows, cols).await?;
             Ok(Reply::status(StatusCode::OK))
         }
-        (&Method::GET, [id, "json"]) => inspect(app, id),
+        (&Method::GET, [id, "json"]) => inspect(app, id).await,
         _ => Err(ApiError::page_not_found()),
     }
 }
@@ -81,8 +81,8 @@ async fn start(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiErr
     Ok(Reply::Takeover(Takeover::new(&call.headers, kind, then)))
 }
 
-fn inspect(app: &Arc<App>, id: &str) -> Result<Reply, ApiError> {
-    let exec = app.engine.exec_inspect(id)?;
+async fn inspect(app: &Arc<App>, id: &str) -> Result<Reply, ApiError> {
+    let exec = app.engine.exec_settled(id).await?;
     let request = exec.request;
     let mut command = request.command.into_iter();
     Ok(Reply::ok(&ExecInspect {
