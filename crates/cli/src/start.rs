@@ -84,7 +84,9 @@ fn spawn(mut log: File, environment: Environment) -> Result<(), Failure> {
     let begin = log.seek(SeekFrom::End(0)).map_err(failed)?;
     let (ready, told) = io::pipe().map_err(failed)?;
     let kept = KEPT.iter().filter_map(|name| Some((*name, (environment.variable)(name)?)));
-    let mut child = Command::new("/proc/self/exe")
+    // A session may be over by now whose signals are still held back; an engine must get its own.
+    let mask = dhow_sys::set_mask(dhow_sys::SignalSet::NONE);
+    let child = Command::new("/proc/self/exe")
         .args(["engine", "--ready-fd", "1"])
         .env_clear()
         .env("PATH", PATH)
@@ -93,8 +95,9 @@ fn spawn(mut log: File, environment: Environment) -> Result<(), Failure> {
         .stdin(Stdio::null())
         .stdout(told)
         .stderr(log.try_clone().map_err(failed)?)
-        .spawn()
-        .map_err(failed)?;
+        .spawn();
+    dhow_sys::set_mask(mask);
+    let mut child = child.map_err(failed)?;
     let mut line = String::new();
     BufReader::new(ready).read_line(&mut line).map_err(failed)?;
     if line.trim() == "ready" {
