@@ -152,13 +152,16 @@ impl Station {
             let kinds = StreamKinds { terminal: output.is_some(), ..StreamKinds::default() };
             return (kinds, output.iter().map(AsFd::as_fd).collect());
         }
+        // Who holds the writing end holds its end back, and with `stdin_once` the container waits for that.
+        let stdin = self.stdin.as_ref().filter(|_| !self.manner.stdin_once);
         let kinds = StreamKinds {
             terminal: false,
-            stdin: self.stdin.is_some(),
+            stdin: stdin.is_some(),
             stdout: output.is_some(),
             stderr: errors.is_some(),
         };
-        (kinds, [&self.stdin, output, errors].into_iter().flatten().map(AsFd::as_fd).collect())
+        let fds = [stdin, output.as_ref(), errors.as_ref()];
+        (kinds, fds.into_iter().flatten().map(AsFd::as_fd).collect())
     }
 
     /// Adds a client; true if it detached at once.
