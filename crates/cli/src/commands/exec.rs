@@ -1,16 +1,21 @@
 //! `exec`.
 
+use std::time::{Duration, Instant};
+
 use dhow_wire::{CreateExec, StartExec};
 
 use super::attached::{self, Outcome, Peer};
 use crate::args::{Flag, Matches};
 use crate::cli::Cli;
-use crate::client::escape;
+use crate::client::{Client, escape};
 use crate::create::{check_variable, variables};
 use crate::failure::Failure;
 use crate::json::Json;
 use crate::session::{self, Signals, Streams};
 use crate::tree::{Command, Words};
+
+/// How long a command that closed its streams is waited for: it may go on without them.
+const END_MAX: Duration = Duration::from_secs(2);
 
 pub(super) const EXEC: Command = Command {
     names: &["container exec", "exec"],
@@ -77,10 +82,20 @@ fn exec(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
             Ok(0)
         }
         Outcome::Signal(number) => Ok(128 + number as u8),
-        Outcome::Closed => {
-            let exec = client.get(format!("/exec/{}/json", escape(&id)))?;
-            Ok((exec.int("ExitCode") & 0xff) as u8)
+        Outcome::Closed => exit_code(client, &id),
+    }
+}
+
+/// The exit code of a command whose streams have ended. The process may end a little later than they.
+fn exit_code(client: &Client, id: &str) -> Result<u8, Failure> {
+    let begun = Instant::now();
+    loop {
+        let exec = client.get(format!("/exec/{}/json", escape(id)))?;
+        let over = !exec.on("Running") && !exec.get("ExitCode").is_null();
+        if over || begun.elapsed() > END_MAX {
+            return Ok((exec.int("ExitCode") & 0xff) as u8);
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
