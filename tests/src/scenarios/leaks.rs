@@ -125,9 +125,23 @@ fn created_holds_nothing(c: &Case) -> Outcome {
     let container = c.create_container(&c.config())?;
     let dir = format!("/proc/{}/fd", container.pid()?);
     let mut held = Vec::new();
+    // It may be told to be created a moment before it has come to rest.
+    let rests = c.wait_until("a created container holds nothing", || {
+        held = not_its_own(&dir)?;
+        Ok(held.is_empty())
+    });
+    check!(rests.is_ok(), "it holds {held:?}");
+    container.delete_force()
+}
+
+/// The open files of a process that waits for its start, but for what it may have.
+fn not_its_own(dir: &str) -> Outcome<Vec<String>> {
+    let mut held = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let target = fs::read_link(entry.path())?.display().to_string();
+        // What has been closed since the directory was read is held no more.
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let target = target.display().to_string();
         let stream = matches!(entry.file_name().to_str(), Some("0" | "1" | "2"));
         // runc and crun wait on a FIFO of this name, and hold their own program.
         let waiting = target.starts_with("socket:") || target.contains("exec.fifo");
@@ -137,8 +151,7 @@ fn created_holds_nothing(c: &Case) -> Outcome {
             held.push(target);
         }
     }
-    check!(held.is_empty(), "it holds {held:?}");
-    container.delete_force()
+    Ok(held)
 }
 
 /// When the container runs, no process of the runtime's shares its program with it.
