@@ -222,6 +222,8 @@ mod tests {
         let argv = Argv::new(["sh", "-c", script].map(crate::text::c_string).to_vec());
         let envp = Argv::new(vec![c"PATH=/usr/bin:/bin".into()]);
         let mut terminal = terminal.then(pty);
+        // A shell cannot trap what it began with ignoring, as the tests do under `nohup`.
+        let ignored = dhow_sys::ignored_signals();
         dhow_sys::clone_child(&PLAIN, || {
             let _signals = SignalGuard::block();
             let mut run = || -> Result<Exit, Errno> {
@@ -234,6 +236,7 @@ mod tests {
                         let _ = rustix::stdio::dup2_stdin(slave);
                         let _ = rustix::stdio::dup2_stdout(slave);
                     }
+                    dhow_sys::reset_dispositions(ignored);
                     dhow_sys::set_mask(SignalSet::NONE);
                     dhow_sys::execve(c"/bin/sh", &argv, &envp);
                     dhow_sys::exit_now(127)
