@@ -15,8 +15,8 @@ const MAX_SIZE_BYTES: u64 = 10_000_000;
 const MAX_FILES: u32 = 5;
 
 const SIZED: &[&str] = &["max-size", "max-file", "compress"];
-const TAGGED: &[&str] = &["labels", "labels-regex", "env", "env-regex", "tag"];
-const COMMON: &[&str] = &["mode", "max-buffer-size"];
+const TAGGED: &[&str] = &["labels", "env"];
+const COMMON: &[&str] = &["mode"];
 
 /// Whether there is such a driver with such options.
 pub(super) fn check(log: &request::LogConfig) -> Result<(), PlanError> {
