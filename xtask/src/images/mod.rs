@@ -109,7 +109,8 @@ pub(crate) fn alone(words: &[String], network: Network) -> Result<(), TaskError>
     const PREPARE: &str = "\
         mkdir -p /var/lib/containers && mount -t tmpfs none /var/lib/containers &&
         { [ \"$0\" = Shared ] || ip link set lo up; } && exec \"$@\"";
-    let this = std::env::current_exe().at("find", "xtask")?;
+    // By our process: cargo may have put another program in our file's place.
+    let this = format!("/proc/{}/exe", std::process::id());
     let mut again = Command::new("unshare");
     again.args(["--mount", "--propagation", "private"]);
     again.args((network == Network::Own).then_some("--net"));
