@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub use dhow_monitor::StartFailure;
 use dhow_store::{ContainerRecordError, DbError, SnapshotsError, StoreError, StoreImageError};
 
 use crate::containers::request::RequestError;
@@ -249,28 +250,6 @@ pub struct StartError {
     pub kind: StartFailure,
     /// What the runtime said.
     pub message: String,
-}
-
-/// What kept a program from running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartFailure {
-    /// There is no such program: exit code 127.
-    NotFound,
-    /// It cannot be executed: exit code 126.
-    NotExecutable,
-    /// Something before it: exit code 128 in the record, 125 for `docker run`.
-    Other,
-}
-
-impl StartFailure {
-    /// What inspect shows as the exit code.
-    pub fn exit_code(self) -> i32 {
-        match self {
-            Self::NotFound => 127,
-            Self::NotExecutable => 126,
-            Self::Other => 128,
-        }
-    }
 }
 
 impl Error {

@@ -9,16 +9,20 @@ pub mod image;
 pub mod runtime;
 
 mod any_case;
+mod capability;
 mod digest;
 mod json;
 mod platform;
 mod platform_match;
 mod query;
 mod reference;
+mod signal;
 
+pub use capability::CAPABILITY_NAMES;
 pub use digest::{Algorithm, Digest, DigestError};
 pub use json::JsonError;
 pub use platform::{Platform, PlatformError};
 pub use platform_match::PlatformMatcher;
 pub use query::{AmbiguousId, IdPrefix, Query};
 pub use reference::{Reference, ReferenceError, Repository, Tag};
+pub use signal::{SIGNAL_MAX, signal_number};

@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::error::{Error, StartError, StartFailure};
+use crate::error::{Error, StartError};
 
 /// What a monitor answered, with what came beside it.
 #[derive(Debug)]
@@ -165,21 +165,11 @@ fn failed(id: &str, error: &ConnectionError) -> Error {
 /// A monitor's no, in our words.
 fn refused(kind: ErrorKind, message: String) -> Error {
     match kind {
-        ErrorKind::Start(failure) => {
-            Error::Start(StartError { kind: start_failure(failure), message })
-        }
+        ErrorKind::Start(failure) => Error::Start(StartError { kind: failure, message }),
         ErrorKind::Conflict => Error::Conflict { message },
         ErrorKind::Invalid => Error::Invalid { message },
         ErrorKind::Unsupported => Error::Unsupported { what: message },
         ErrorKind::NotFound | ErrorKind::Internal => Error::Monitor { message },
-    }
-}
-
-pub(super) fn start_failure(failure: dhow_monitor::StartFailure) -> StartFailure {
-    match failure {
-        dhow_monitor::StartFailure::NotFound => StartFailure::NotFound,
-        dhow_monitor::StartFailure::NotExecutable => StartFailure::NotExecutable,
-        dhow_monitor::StartFailure::Other => StartFailure::Other,
     }
 }
 

@@ -3,14 +3,13 @@
 //! Invariant: nothing of the engine's own environment gets in.
 //! Absent on purpose: `HOME`, which the runtime looks up in the container.
 
+use dhow_spec::CAPABILITY_NAMES;
 use dhow_spec::runtime::{Capabilities, ConsoleSize, Process, Rlimit, User};
 
 use super::error::PlanError;
 use super::facts::{HostFacts, StartFacts};
 use super::security::Security;
-use crate::request::{
-    CAPABILITIES, Capability, CreateRequest, NetworkMode, PidMode, Ulimit, UtsMode,
-};
+use crate::request::{Capability, CreateRequest, NetworkMode, PidMode, Ulimit, UtsMode};
 
 /// Where the small init is in a container that has one.
 pub const INIT_PATH: &str = "/sbin/docker-init";
@@ -137,7 +136,7 @@ pub(super) fn capabilities(
             (false, false) => (default && !named(drop, name)) || named(add, name),
         }
     };
-    CAPABILITIES.iter().map(|name| full(name)).filter(|name| holds(name)).collect()
+    CAPABILITY_NAMES.iter().map(|name| full(name)).filter(|name| holds(name)).collect()
 }
 
 /// Nothing is inheritable, and a user other than root has nothing in force.

@@ -143,17 +143,17 @@ pub enum StartFailure {
     NotFound,
     /// It cannot be executed: 126.
     NotExecutable,
-    /// Anything else: 125 of `run`, 128 of `start`.
+    /// Something before it: 128 in the record, 125 for `docker run`.
     Other,
 }
 
 impl StartFailure {
-    /// The exit code by which `docker run` reports it.
+    /// What inspect shows as the exit code; `docker run` makes its own from the words.
     pub fn exit_code(self) -> i32 {
         match self {
             Self::NotFound => 127,
             Self::NotExecutable => 126,
-            Self::Other => 125,
+            Self::Other => 128,
         }
     }
 }

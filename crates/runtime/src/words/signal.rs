@@ -1,54 +1,11 @@
 //! Signals as people write them: `KILL`, `SIGKILL`, `sigkill`, `9`, `SIGRTMIN+3`.
 //!
-//! A `Signal` that exists can be sent: 1 to 64. The numbers are those of every Linux architecture
-//! but MIPS, SPARC, Alpha and PA-RISC, for which dhow is not built. `SIGRTMIN` is 34, as for the
-//! programs that receive it: the C library keeps 32 and 33, which can only be had as numbers.
+//! A `Signal` that exists can be sent: 1 to 64. What the C library keeps for itself, 32 and 33, can
+//! only be had as numbers.
+
+use dhow_spec::{SIGNAL_MAX, signal_number};
 
 use super::WordError;
-
-/// The lowest real-time signal that programs use.
-const RTMIN: u8 = 34;
-/// The highest signal.
-const MAX: u8 = 64;
-
-/// Names without `SIG`; where a number has two, the usual one comes first.
-const NAMES: [(&str, u8); 35] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("IOT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("POLL", 29),
-    ("PWR", 30),
-    ("SYS", 31),
-    ("UNUSED", 31),
-];
 
 /// A signal's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,43 +19,30 @@ impl Signal {
     pub(crate) fn parse(word: &str) -> Result<Self, WordError> {
         match word.parse::<i64>() {
             Ok(number) => Self::from_number(number),
-            Err(_) => Self::from_name(word).ok_or_else(|| WordError::unknown("signal", word)),
+            Err(_) => {
+                let number = signal_number(word).map(Self);
+                number.ok_or_else(|| WordError::unknown("signal", word))
+            }
         }
     }
 
     /// The signal of this number; 0, which only asks whether a process is there, is none.
     pub(crate) fn from_number(number: i64) -> Result<Self, WordError> {
         match u8::try_from(number) {
-            Ok(number @ 1..=MAX) => Ok(Self(number)),
-            _ => Err(WordError::Range { kind: "signal", value: number, min: 1, max: MAX.into() }),
+            Ok(number @ 1..=SIGNAL_MAX) => Ok(Self(number)),
+            _ => Err(WordError::Range {
+                kind: "signal",
+                value: number,
+                min: 1,
+                max: SIGNAL_MAX.into(),
+            }),
         }
-    }
-
-    fn from_name(word: &str) -> Option<Self> {
-        let upper = word.to_ascii_uppercase();
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        let fixed = NAMES.iter().find(|(known, _)| *known == name).map(|&(_, number)| number);
-        fixed.or_else(|| real_time(name)).map(Self)
     }
 
     /// The number, as `kill(2)` takes it.
     pub(crate) fn number(self) -> i32 {
         self.0.into()
     }
-}
-
-/// `RTMIN`, `RTMIN+n`, `RTMAX`, `RTMAX-n`.
-fn real_time(name: &str) -> Option<u8> {
-    let distance = |rest: &str, sign: char| match rest {
-        "" => Some(0),
-        _ => rest.strip_prefix(sign)?.parse::<u8>().ok(),
-    };
-    let number = if let Some(rest) = name.strip_prefix("RTMIN") {
-        RTMIN.checked_add(distance(rest, '+')?)?
-    } else {
-        MAX.checked_sub(distance(name.strip_prefix("RTMAX")?, '-')?)?
-    };
-    (RTMIN..=MAX).contains(&number).then_some(number)
 }
 
 /// What a program did that the kernel ends it for by this signal, if it was anything: the words of the C

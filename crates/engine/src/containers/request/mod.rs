@@ -40,7 +40,6 @@ pub use port::{Port, PortBinding, Protocol};
 pub use resources::{
     DeviceDriverRequest, DeviceRate, DeviceRequest, DeviceWeight, Resources, Ulimit,
 };
-pub(crate) use security::CAPABILITIES;
 pub use security::{Capability, DeviceRuleText, ExtraHost, SecurityMeaning, SecurityOption};
 pub use signal::parse_signal;
 pub(crate) use text::clean_path;

@@ -8,6 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use dhow_spec::CAPABILITY_NAMES;
+
 use super::error::{Field, RequestError};
 use super::text::{as_text, go_bool};
 
@@ -92,51 +94,6 @@ impl fmt::Display for SecurityOption {
     }
 }
 
-/// Every capability that Linux 6 has, without `CAP_`.
-pub(crate) const CAPABILITIES: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 impl Capability {
     /// One of `CapAdd`.
     pub fn parse_add(text: &str) -> Result<Self, RequestError> {
@@ -154,7 +111,7 @@ impl Capability {
             return Ok(Self(upper));
         }
         let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        if CAPABILITIES.contains(&name) {
+        if CAPABILITY_NAMES.contains(&name) {
             return Ok(Self(format!("CAP_{name}")));
         }
         // Docker names what it was looking for, not what was written.

@@ -25,7 +25,7 @@ impl Task {
                 self.started(time_ns, pid, restart_count).await;
             }
             Told::StartFailed { message, kind } => {
-                let code = super::super::link::start_failure(kind).exit_code();
+                let code = kind.exit_code();
                 self.failed_to_start(time_ns, code, message).await;
             }
             Told::Exited { code, oom_killed, last, .. } => {
@@ -50,7 +50,7 @@ impl Task {
             Told::Health(health) => self.health(time_ns, health).await,
             Told::ExecStarted { exec_id, pid } => self.exec_started(time_ns, &exec_id, pid).await,
             Told::ExecFailed { exec_id, kind, .. } => {
-                let code = super::super::link::start_failure(kind).exit_code();
+                let code = kind.exit_code();
                 self.exec_ended(time_ns, &exec_id, code).await;
             }
             Told::ExecExited { exec_id, code } => {
