@@ -1,10 +1,13 @@
 //! `cargo xtask bench runtime`: what one container costs, side by side. `bench images`: what images cost.
+//! `bench engine`: what a container costs with an engine around it.
 //!
 //! Commands are interleaved (A B C A B C …), once with an idle gap before each start, as a user at a
 //! prompt meets it, and once without: a tight loop hides the kernel's grace periods. Ratios are taken
 //! within a round. Wall time is the report's; on a busy machine CPU time decides. Nothing here is a test.
 
 mod bundle;
+mod daemon;
+mod engine;
 mod images;
 mod lane;
 mod meter;
@@ -33,7 +36,7 @@ cargo xtask bench runtime [--rounds N] [--gap MS] [--config FILE] [--runtime NAM
   --gap      the idle gap in milliseconds (50)
   --config   another config.json than the built-in one
   --runtime  instead of dhow, crun and runc (repeatable; the first is compared with the others)
-cargo xtask bench images --help tells of the other one.";
+cargo xtask bench images --help and bench engine --help tell of the others.";
 
 struct Plan {
     rounds: usize,
@@ -52,10 +55,12 @@ struct Series {
 /// Runs the whole benchmark and prints it.
 pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     let mut rest = arguments.clone();
-    if let Some(Value(what)) = rest.next()?
-        && what == "images"
-    {
-        return images::run(rest);
+    if let Some(Value(what)) = rest.next()? {
+        match what.to_str() {
+            Some("images") => return images::run(rest),
+            Some("engine") => return engine::run(rest),
+            _ => {}
+        }
     }
     let Some(plan) = parse(arguments)? else {
         println!("{USAGE}");

@@ -103,11 +103,11 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     if report.faults == 0 { Ok(()) } else { Err(TaskError::Bad) }
 }
 
-/// Runs this program again with `words`, in a mount namespace of its own, where the machine's containers are
-/// out of sight; with a network of its own, too, if that is asked for.
+/// Runs this program again with `words`, in a mount namespace of its own, where what the machine's engines keep
+/// is out of sight; with a network of its own, too, if that is asked for.
 pub(crate) fn alone(words: &[String], network: Network) -> Result<(), TaskError> {
     const PREPARE: &str = "\
-        mkdir -p /var/lib/containers && mount -t tmpfs none /var/lib/containers &&
+        mount -t tmpfs none /var/lib &&
         { [ \"$0\" = Shared ] || ip link set lo up; } && exec \"$@\"";
     // By our process: cargo may have put another program in our file's place.
     let this = format!("/proc/{}/exe", std::process::id());

@@ -5,16 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
+use super::super::daemon::Daemon;
 use crate::apt::{Apt, cache};
-use crate::child;
 use crate::images::Build;
 use crate::task::{At, TaskError, find_program};
-
-const START_POLLS: usize = 300;
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +54,7 @@ impl Kind {
 }
 
 /// Debian's package of docker, unpacked.
-fn docker_dir() -> Result<PathBuf, TaskError> {
+pub(in crate::bench) fn docker_dir() -> Result<PathBuf, TaskError> {
     let dir = cache("images")?.join("docker.io");
     if !dir.exists() {
         let part = dir.with_extension("part");
@@ -73,7 +69,7 @@ fn docker_dir() -> Result<PathBuf, TaskError> {
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     dir: PathBuf,
-    daemon: Option<Child>,
+    daemon: Option<Daemon>,
 }
 
 impl Peer {
@@ -81,19 +77,9 @@ impl Peer {
     pub(crate) fn start(kind: Kind, dir: &Path) -> Result<Peer, TaskError> {
         fs::create_dir_all(dir).at("create", dir)?;
         let mut peer = Peer { kind, dir: dir.to_owned(), daemon: None };
-        let Some(mut daemon) = peer.daemon_command()? else { return Ok(peer) };
-        let log = fs::File::create(dir.join("log")).at("create", dir)?;
-        daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        peer.daemon = Some(daemon.spawn().at("start", kind.name())?);
-        for _ in 0..START_POLLS {
-            let mut probe = peer.client(&["version"])?;
-            let answered = probe.stdout(Stdio::null()).stderr(Stdio::null()).status();
-            if answered.is_ok_and(|status| status.success()) {
-                return Ok(peer);
-            }
-            sleep(Duration::from_millis(100));
-        }
-        Err(TaskError::Absent { what: "an engine's daemon", remedy: "see its log" })
+        let Some(daemon) = peer.daemon_command()? else { return Ok(peer) };
+        peer.daemon = Some(Daemon::start(daemon, dir, || peer.client(&["version"]))?);
+        Ok(peer)
     }
 
     fn daemon_command(&self) -> Result<Option<Command>, TaskError> {
@@ -213,29 +199,7 @@ impl Peer {
         peaks.sum()
     }
 
-    /// The daemon and what it started.
     fn daemons(&self) -> Vec<u32> {
-        let Some(daemon) = &self.daemon else { return Vec::new() };
-        let pid = daemon.id();
-        let children = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-        let children = children
-            .filter_map(Result::ok)
-            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let children: Vec<u32> = children
-            .flat_map(|text| {
-                text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
-            })
-            .collect();
-        std::iter::once(pid).chain(children).collect()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        let pid = rustix::process::Pid::from_child(daemon);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        // Whoever does not end in time is killed.
-        let _ = child::wait(daemon, Duration::from_secs(20));
+        self.daemon.as_ref().map(Daemon::pids).unwrap_or_default()
     }
 }

@@ -1,0 +1,150 @@
+//! The engines that are measured, each with folders and a daemon of its own.
+//!
+//! Invariant: everything that an engine has lies below one folder and one cgroup, and its daemon ends with the value.
+//! All take the same words; what one needs beside them is said here and nowhere else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::super::daemon::Daemon;
+use super::super::images::docker_dir;
+use crate::task::{At, TaskError, find_program, release_dir};
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The program that is measured.
+    Dhow,
+    /// Debian's dockerd with its `docker`.
+    Docker,
+    /// Debian's podman, which has no daemon.
+    Podman,
+}
+
+impl Kind {
+    /// In the order in which they are told.
+    pub(super) const ALL: [Kind; 3] = [Kind::Dhow, Kind::Docker, Kind::Podman];
+
+    /// What it is called.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Dhow => "dhow",
+            Kind::Docker => "docker",
+            Kind::Podman => "podman",
+        }
+    }
+
+    /// The program that a user calls; why it cannot be measured otherwise.
+    pub(super) fn program(self) -> Result<PathBuf, TaskError> {
+        match self {
+            Kind::Dhow => Ok(release_dir().join("dhow")),
+            Kind::Docker => {
+                // It sets up its bridge with this, which its package leaves to the host.
+                let absent =
+                    TaskError::Absent { what: "iptables", remedy: "apt-get install iptables" };
+                find_program("iptables").ok_or(absent)?;
+                Ok(docker_dir()?.join("usr/bin/docker"))
+            }
+            Kind::Podman => find_program("podman")
+                .ok_or(TaskError::Absent { what: "podman", remedy: "apt-get install podman" }),
+        }
+    }
+}
+
+/// An engine that runs.
+pub(super) struct Peer {
+    pub(super) kind: Kind,
+    dir: PathBuf,
+    cgroup: String,
+    daemon: Option<Daemon>,
+}
+
+impl Peer {
+    /// Starts it below `dir`, with containers below the cgroup `cgroup`.
+    pub(super) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
+        fs::create_dir_all(dir).at("create", dir)?;
+        let cgroup = format!("{cgroup}/{}", kind.name());
+        let mut peer = Peer { kind, dir: dir.to_owned(), cgroup, daemon: None };
+        let Some(daemon) = peer.daemon_command()? else { return Ok(peer) };
+        peer.daemon = Some(Daemon::start(daemon, dir, || peer.command(&["version"]))?);
+        Ok(peer)
+    }
+
+    fn daemon_command(&self) -> Result<Option<Command>, TaskError> {
+        let path = |name: &str| self.dir.join(name);
+        let mut command = match self.kind {
+            Kind::Podman => return Ok(None),
+            Kind::Dhow => {
+                let mut command = Command::new(self.kind.program()?);
+                command.args(["engine", "--group", ""]);
+                command
+            }
+            Kind::Docker => {
+                let mut command = Command::new(docker_dir()?.join("usr/sbin/dockerd"));
+                let proxy = docker_dir()?.join("usr/sbin/docker-proxy");
+                command.arg("--userland-proxy-path").arg(proxy);
+                command.arg("--pidfile").arg(path("pid"));
+                command
+            }
+        };
+        command.arg("--data-root").arg(path("data")).arg("--exec-root").arg(path("run"));
+        command.arg("--host").arg(self.socket()).arg("--cgroup-parent").arg(&self.cgroup);
+        Ok(Some(command))
+    }
+
+    fn socket(&self) -> String {
+        format!("unix://{}", self.dir.join("socket").display())
+    }
+
+    /// The client with these words.
+    pub(super) fn command(&self, words: &[&str]) -> Result<Command, TaskError> {
+        let mut command = Command::new(self.kind.program()?);
+        match self.kind {
+            Kind::Dhow | Kind::Docker => command.arg("--host").arg(self.socket()),
+            Kind::Podman => {
+                command.arg("--root").arg(self.dir.join("data"));
+                command.arg("--runroot").arg(self.dir.join("run"));
+                command.args(["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs"])
+            }
+        };
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(command)
+    }
+
+    /// `run` with these words.
+    pub(super) fn run(&self, words: &[&str]) -> Result<Command, TaskError> {
+        let mut all = vec!["run"];
+        // This host's hard limits are below those that it asks for.
+        let limits = ["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096"];
+        if self.kind == Kind::Podman {
+            all.extend(limits);
+            all.extend(["--cgroup-parent", &self.cgroup]);
+        }
+        all.extend(words);
+        self.command(&all)
+    }
+
+    /// The daemon's process and all that it started and that stayed with it.
+    pub(super) fn daemons(&self) -> Vec<u32> {
+        self.daemon.as_ref().map(Daemon::pids).unwrap_or_default()
+    }
+
+    /// What stands by a container while it runs: monitors, shims.
+    pub(super) fn attendants(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.filter(|pid| self.attends(*pid)).collect()
+    }
+
+    fn attends(&self, pid: u32) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let program = words.next().unwrap_or_default();
+        match self.kind {
+            Kind::Dhow => program.ends_with("dhow") && words.next().as_deref() == Some("monitor"),
+            Kind::Docker => program.contains("containerd-shim"),
+            Kind::Podman => program.contains("conmon"),
+        }
+    }
+}
