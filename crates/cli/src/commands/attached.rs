@@ -18,7 +18,7 @@ use crate::session::{
 };
 
 /// How long an engine that went away may take to come back.
-const RETURN_MAX: Duration = Duration::from_secs(60);
+pub(super) const RETURN_MAX: Duration = Duration::from_secs(60);
 
 /// What is at the other end.
 pub(crate) enum Peer<'a> {

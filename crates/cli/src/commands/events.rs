@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
+use super::attached::RETURN_MAX;
 use super::filters;
 use crate::args::{Flag, Matches};
 use crate::cli::Cli;
@@ -28,9 +29,6 @@ pub(super) const EVENTS: Command = Command {
     stops: false,
     run: events,
 };
-
-/// How long an engine that went away may take to come back.
-const RETURN_MAX: Duration = Duration::from_secs(60);
 
 fn events(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     let format = match matches.text("format") {

@@ -2,9 +2,11 @@
 //! request for each container named.
 
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use dhow_wire::Update;
 
+use super::attached::RETURN_MAX;
 use super::exec::document;
 use crate::args::{Flag, Matches, bytes_or_unlimited, cpus, uint16};
 use crate::cli::Cli;
@@ -99,8 +101,7 @@ pub(super) const WAIT: Command = Command {
     stops: false,
     run: |cli, matches| {
         cli.each(&matches.words, |name| {
-            let path = format!("/containers/{}/wait", escape(name));
-            let answer = cli.client()?.post(path)?;
+            let answer = ended(cli, name)?;
             let message = answer.get("Error").text("Message");
             if !message.is_empty() {
                 return Err(Failure::Invalid(message.to_owned()));
@@ -109,6 +110,20 @@ pub(super) const WAIT: Command = Command {
         })
     },
 };
+
+/// How a container ended, once it has. An engine that goes away meanwhile is waited for.
+fn ended(cli: &Cli, name: &str) -> Result<Json, Failure> {
+    let mut lost: Option<Instant> = None;
+    loop {
+        match cli.client()?.post(format!("/containers/{}/wait", escape(name))) {
+            Err(Failure::Lost { .. }) => lost = Some(Instant::now()),
+            Err(Failure::Unreachable { .. })
+                if lost.is_some_and(|since| since.elapsed() <= RETURN_MAX) => {}
+            answer => return answer,
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
 
 pub(super) const RENAME: Command = Command {
     names: &["container rename", "rename"],

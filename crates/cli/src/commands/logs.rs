@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dhow_wire::{FrameReader, Stream};
 
+use super::attached::RETURN_MAX;
 use crate::args::{Flag, Matches};
 use crate::cli::Cli;
 use crate::client::{Answer, escape, query};
@@ -31,9 +32,6 @@ pub(super) const LOGS: Command = Command {
     stops: false,
     run: logs,
 };
-
-/// How long an engine that went away may take to come back.
-const RETURN_MAX: Duration = Duration::from_secs(60);
 
 fn logs(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     let name = &matches.words[0];

@@ -3,11 +3,15 @@
 //! Invariant: a stream ends when its client goes, and waits for one that is slow.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhow_engine::{AttachRequest, ClientStream, LogLine, LogsRequest};
+use dhow_engine::{AttachRequest, AttachTarget, ClientStream, Engine, LogLine, LogsRequest};
 use dhow_wire::{Stream, frame_header};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
 use crate::app::App;
 use crate::convert;
@@ -43,12 +47,53 @@ pub(super) fn attach(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, Api
     let target = app.engine.attach_target(id)?;
     let kind = upgraded_type(call, target.terminal);
     let engine = app.engine.clone();
-    let then = move |taken: Taken| async move {
+    let then = move |mut taken: Taken| async move {
+        if request.logs {
+            match replay(&engine, &target, &request, taken.fd).await {
+                Ok(fd) => taken.fd = fd,
+                // The client has gone.
+                Err(_) => return,
+            }
+        }
+        if !request.stream {
+            return;
+        }
         let client = ClientStream { fd: taken.fd, read_ahead: taken.read_ahead };
         // The client sees the end of its connection; the container's state says why.
         let _ = engine.attach(&target.id, request, client).await;
     };
     Ok(Reply::Takeover(Takeover::new(&call.headers, kind, then)))
+}
+
+/// Writes what was logged so far to a client that attaches, and gives its socket back. As in Docker, what is said
+/// between the last of it and the attaching is in the log only.
+async fn replay(
+    engine: &Engine,
+    target: &AttachTarget,
+    request: &AttachRequest,
+    fd: OwnedFd,
+) -> io::Result<OwnedFd> {
+    let mut client = UnixStream::from_std(fd.into())?;
+    let request =
+        LogsRequest { stdout: request.stdout, stderr: request.stderr, ..LogsRequest::default() };
+    let mut lines = match engine.logs(&target.id, request).await {
+        Ok(lines) => lines,
+        Err(error) => {
+            client.write_all(&log_fault(&error, target.terminal)).await?;
+            return Ok(client.into_std()?.into());
+        }
+    };
+    loop {
+        let piece = match lines.next().await {
+            Ok(Some(line)) => framed(&line, target.terminal, false, false),
+            Ok(None) => return Ok(client.into_std()?.into()),
+            Err(error) => {
+                client.write_all(&log_fault(&error, target.terminal)).await?;
+                return Ok(client.into_std()?.into());
+            }
+        };
+        client.write_all(&piece).await?;
+    }
 }
 
 /// `GET /containers/{id}/logs`.
@@ -80,8 +125,9 @@ pub(super) async fn logs(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply,
                 Ok(Some(line)) => framed(&line, terminal, timestamps, details),
                 Ok(None) => return,
                 Err(error) => {
-                    let text = format!("Error grabbing logs: {error}\n");
-                    frame(Stream::System, text.as_bytes(), terminal)
+                    // Asked again, it would fail again: the stream ends here.
+                    let _ = pieces.send(log_fault(&error, terminal)).await;
+                    return;
                 }
             };
             if pieces.send(piece).await.is_err() {
@@ -108,6 +154,11 @@ fn framed(line: &LogLine, terminal: bool, timestamps: bool, details: bool) -> Ve
     }
     text.extend_from_slice(&line.bytes);
     frame(if line.stderr { Stream::Stderr } else { Stream::Stdout }, &text, terminal)
+}
+
+/// What a client hears of a log that cannot be read, in its stream's own words.
+fn log_fault(error: &dyn std::fmt::Display, terminal: bool) -> Vec<u8> {
+    frame(Stream::System, format!("Error grabbing logs: {error}\n").as_bytes(), terminal)
 }
 
 fn frame(stream: Stream, bytes: &[u8], terminal: bool) -> Vec<u8> {
