@@ -22,6 +22,11 @@ pub(crate) fn encode_url(bytes: &[u8]) -> String {
     out
 }
 
+/// With `+` and `/`, as files keep it.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    encode_url(bytes).replace('-', "+").replace('_', "/")
+}
+
 /// Either alphabet, padded or not; `None` if it is something else.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);

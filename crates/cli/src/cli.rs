@@ -78,7 +78,7 @@ impl Cli {
         let target = self.target()?;
         let tls = match &target.endpoint {
             Endpoint::Tcp { .. } => target.tls.map(|files| files.load()).transpose()?,
-            Endpoint::Unix(_) => None,
+            Endpoint::Unix(_) | Endpoint::Ssh(_) => None,
         };
         let socket = match &target.endpoint {
             Endpoint::Unix(path) if target.default => Some(path.clone()),
@@ -121,6 +121,24 @@ impl Cli {
             None => self.config()?.text("currentContext").to_owned(),
         };
         Ok(if named.is_empty() { "default".to_owned() } else { named })
+    }
+
+    /// Whether no context was chosen.
+    pub(crate) fn is_default_context(&self) -> Result<bool, Failure> {
+        Ok(self.context_name()? == "default")
+    }
+
+    /// The engine's address where no context is chosen.
+    pub(crate) fn default_endpoint(&self) -> Result<Endpoint, Failure> {
+        let host = self.filled("DHOW_HOST").or_else(|| self.filled("DOCKER_HOST"));
+        match host {
+            Some(host) => Ok(Endpoint::parse(&host, self.tls().is_some())?),
+            None => {
+                let runtime_dir = self.filled("XDG_RUNTIME_DIR");
+                let root = rustix::process::geteuid().is_root();
+                Ok(default_endpoint(runtime_dir.as_deref(), root))
+            }
+        }
     }
 
     fn target(&self) -> Result<Target, Failure> {

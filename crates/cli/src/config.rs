@@ -1,7 +1,7 @@
 //! The user's `config.json` and contexts, which dhow shares with Docker.
 //!
-//! A missing file is an empty one; one that cannot be read is an error that names it. Absent on
-//! purpose: writing it.
+//! A missing file is an empty one; one that cannot be read is an error that names it. What is written keeps all
+//! that others have put there, and replaces the file as a whole.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::json::{Json, object};
 
 /// The file under which Docker Hub's name is kept.
-const HUB: &str = "https://index.docker.io/v1/";
+pub(crate) const HUB: &str = "https://index.docker.io/v1/";
 
 /// What a user has set once and for all.
 #[derive(Debug, Default)]
@@ -44,6 +44,16 @@ impl Config {
     /// A text of the file, such as `detachKeys` or `psFormat`.
     pub(crate) fn text(&self, key: &str) -> &str {
         self.json.text(key)
+    }
+
+    /// The texts of a list in the file.
+    pub(crate) fn texts(&self, key: &str) -> Vec<&str> {
+        self.json.texts(key)
+    }
+
+    /// Where the file is, and contexts beside it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Variables that tell containers of the user's proxies.
@@ -89,10 +99,7 @@ impl Config {
     /// The value of `X-Registry-Auth` for the registry `domain`.
     pub(crate) fn auth(&self, domain: &str) -> Result<String, Failure> {
         let server = if domain == "docker.io" { HUB } else { domain };
-        let mut login = match self.helper(server) {
-            Some(helper) => crate::credentials::ask(&helper, server)?,
-            None => self.stored(server),
-        };
+        let mut login = self.login(server)?;
         if let Some(login) = &mut login {
             login.set("serveraddress", server.into());
         }
@@ -100,7 +107,59 @@ impl Config {
         Ok(base64::encode_url(document.compact().as_bytes()))
     }
 
-    fn helper(&self, server: &str) -> Option<String> {
+    /// What is kept for a registry.
+    pub(crate) fn login(&self, server: &str) -> Result<Option<Json>, Failure> {
+        match self.helper(server) {
+            Some(helper) => crate::credentials::ask(&helper, server),
+            None => Ok(self.stored(server)),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.join("config.json")
+    }
+
+    /// Keeps a login: a token in place of the password, where the registry gave one.
+    pub(crate) fn keep_login(
+        &self,
+        server: &str,
+        user: &str,
+        password: &str,
+        token: &str,
+    ) -> Result<(), Failure> {
+        let pair = if token.is_empty() { format!("{user}:{password}") } else { format!("{user}:") };
+        let mut entry = object([("auth", base64::encode(pair.as_bytes()))]);
+        if !token.is_empty() {
+            entry.set("identitytoken", token.into());
+        }
+        let mut auths = match self.json.get("auths") {
+            Json::Object(fields) => Json::Object(fields.clone()),
+            _ => object::<&str, Json>([]),
+        };
+        auths.set(server, entry);
+        self.write("auths", auths)
+    }
+
+    /// Forgets a login.
+    pub(crate) fn forget_login(&self, server: &str) -> Result<(), Failure> {
+        let fields = self.json.get("auths").fields();
+        let others = fields.iter().filter(|(name, _)| name != server).cloned().collect();
+        self.write("auths", Json::Object(others))
+    }
+
+    /// Changes a member of the file.
+    pub(crate) fn write(&self, key: &str, value: Json) -> Result<(), Failure> {
+        let mut json = match &self.json {
+            Json::Object(_) => self.json.clone(),
+            _ => object::<&str, Json>([]),
+        };
+        json.set(key, value);
+        write_file(&self.path(), &json.pretty(4))
+    }
+
+    /// A program that keeps a registry's passwords.
+    pub(crate) fn helper(&self, server: &str) -> Option<String> {
         let own = self.json.get("credHelpers").text(server);
         let name = if own.is_empty() { self.json.text("credsStore") } else { own };
         Some(name.to_owned()).filter(|name| !name.is_empty())
@@ -133,6 +192,32 @@ impl Config {
         }
         Some(login)
     }
+}
+
+/// Writes a file that only its owner reads: whole, or not at all.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let failed = || Failure::io("write", path.display().to_string());
+    // A link to the file stays one.
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let Some(directory) = path.parent() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(failed())?;
+    }
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let mut options = std::fs::File::options();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&part, &path)
+    });
+    written.map_err(|error| {
+        // What there is of it is of no use.
+        let _ = std::fs::remove_file(&part);
+        failed()(error)
+    })
 }
 
 fn context_tls(directory: &Path, skip: bool) -> Option<TlsFiles> {

@@ -14,6 +14,7 @@ mod config;
 mod create;
 mod credentials;
 mod failure;
+mod files;
 mod format;
 mod help;
 mod json;
@@ -86,8 +87,14 @@ fn dispatch(
             }
             Ok(0)
         }
-        Found::Unbuilt(name) => Err(Failure::NotBuilt { what: format!("'{program} {name}'") }),
-        Found::Nothing(name) => Err(Failure::Usage { text: unknown(program, &name), code: 1 }),
+        Found::Unbuilt(name) => {
+            commands::plugin::run(&cli, &words)?;
+            Err(Failure::NotBuilt { what: format!("'{program} {name}'") })
+        }
+        Found::Nothing(name) => {
+            commands::plugin::run(&cli, &words)?;
+            Err(Failure::Usage { text: unknown(program, &name), code: 1 })
+        }
     }
 }
 

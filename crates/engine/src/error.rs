@@ -224,6 +224,25 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A path of a container where nothing is.
+    NoSuchFile {
+        /// The path.
+        path: String,
+        /// The container, as asked for.
+        container: String,
+    },
+    /// Files of a container could not be copied.
+    Files(Box<dhow_store::FilesError>),
+    /// A container did not become an image.
+    Commit {
+        /// Why.
+        message: String,
+    },
+    /// It may not be done there.
+    Forbidden {
+        /// Docker's sentence about it.
+        message: String,
+    },
     /// The engine is going down.
     Closing,
     /// A volume.
@@ -256,9 +275,16 @@ impl Error {
     /// What can be done about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchExec { .. } => {
-                ErrorClass::NotFound
-            }
+            Self::NoSuchContainer { .. }
+            | Self::NoSuchImage { .. }
+            | Self::NoSuchExec { .. }
+            | Self::NoSuchFile { .. } => ErrorClass::NotFound,
+            Self::Forbidden { .. } => ErrorClass::Forbidden,
+            Self::Files(error) => match error.class() {
+                dhow_store::Class::NotFound => ErrorClass::NotFound,
+                dhow_store::Class::Invalid => ErrorClass::Invalid,
+                _ => ErrorClass::Internal,
+            },
             Self::AmbiguousId { .. }
             | Self::InvalidName { .. }
             | Self::Invalid { .. }
@@ -290,6 +316,7 @@ impl Error {
             Self::Image(error) => image_class(error),
             Self::Closing | Self::NoMonitor { .. } => ErrorClass::Unavailable,
             Self::Monitor { .. }
+            | Self::Commit { .. }
             | Self::Root { .. }
             | Self::Hello { .. }
             | Self::Logs { .. }
@@ -371,6 +398,8 @@ impl fmt::Display for Error {
             Self::Dependency { message, .. }
             | Self::Invalid { message }
             | Self::Conflict { message }
+            | Self::Forbidden { message }
+            | Self::Commit { message }
             | Self::Monitor { message }
             | Self::Network { message, .. }
             | Self::Root { message }
@@ -396,6 +425,10 @@ impl fmt::Display for Error {
             Self::Record { id, reason } => {
                 write!(f, "container {id}: its record cannot be read: {reason}")
             }
+            Self::NoSuchFile { path, container } => {
+                write!(f, "Could not find the file {path} in container {container}")
+            }
+            Self::Files(error) => error.fmt(f),
             Self::Closing => f.write_str("the engine is going down"),
         }
     }

@@ -31,16 +31,18 @@ pub use containers::views::{
 };
 pub use dhow_distribution::{Credentials, Event as Transfer};
 pub use dhow_runtime::{IoCount, Usage};
+pub use dhow_store::{ChangeKind, PathStat};
 pub use engine::{
-    Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream, NetworkView, OpenError,
-    Wait,
+    CommitRequest, Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream, NetworkView,
+    OpenError, UnpackRequest, Wait,
 };
 pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
 pub use events::{Event, EventKind, EventStream, EventsRequest};
 pub use filters::Filters;
 pub use images::{
     BlobFault, HELLO, HelloError, HistoryRow, ImageConflict, ImageDetails, ImageEngine,
-    ImageEngineOptions, ImageFilters, ImageRow, ImageUser, ImagesError, Interruption, LayerFault,
-    LoadedImage, ManifestRow, ManifestRowKind, Progress, Pruned, PullError, PullRequest, Pulled,
-    PushError, PushRequest, Ready, Removed, Saveable, Step, Watcher,
+    ImageEngineOptions, ImageFilters, ImageRow, ImageUser, ImagesError, ImportRequest,
+    InstructionError, Interruption, LayerFault, LoadedImage, ManifestRow, ManifestRowKind,
+    Progress, Pruned, PullError, PullRequest, Pulled, PushError, PushRequest, Ready, Removed,
+    Saveable, Step, Watcher,
 };

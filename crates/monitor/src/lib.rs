@@ -17,7 +17,7 @@ mod spawn;
 pub use connection::{Connection, ConnectionError, listen};
 pub use dhow_spec::runtime::{ConsoleSize, Process};
 pub use dhow_sys::{Child, Exit};
-pub use process::main;
+pub use process::{RootError, main, mount_root};
 pub use protocol::*;
 pub use reaper::init_main;
 pub use spawn::{StartError, Started, start};

@@ -8,6 +8,7 @@ mod class;
 mod clock;
 mod content;
 mod db;
+mod files;
 mod image;
 mod layer;
 mod snapshot;
@@ -28,6 +29,7 @@ pub use db::{
     EventRow, Labels, Lease, LeaseId, SnapshotKey, SnapshotKeyError, SnapshotNumber,
     SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage, VolumeRow,
 };
+pub use files::{FilesError, LiveRoot, PathStat, UnpackOptions};
 pub use image::{
     HistoryStep, Image, ImageManifest, ImageName, Images, ManifestKind, Place, Selected,
     StoreImageError, chain_ids,
@@ -45,4 +47,6 @@ pub use store::{
     CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, Store, StoreError,
     StoreOptions,
 };
-pub use tarball::{EntryFault, Import, LoadError, LoadLimits, Loaded, SaveError, SaveItem};
+pub use tarball::{
+    Changes, CommitError, EntryFault, Import, LoadError, LoadLimits, Loaded, SaveError, SaveItem,
+};

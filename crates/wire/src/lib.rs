@@ -21,12 +21,12 @@ mod volume;
 
 pub use common::{AuthConfig, AuthResponse, ErrorResponse, IdResponse};
 pub use container::{
-    BlkioEntry, BlkioStats, ContainerConfig, ContainerInspect, ContainerSummary, CpuStats,
-    CpuUsage, CreateContainer, Created, Device, DeviceRequest, Health, HealthConfig, HealthSummary,
-    HostConfig, LogConfig, MemoryStats, MountPoint, NetworkSettings, NetworkSettingsSummary,
-    NetworkStats, PidsStats, Port, Probe, Pruned, Resources, RestartPolicy, State, Stats,
-    StorageStats, SummaryHostConfig, ThrottleDevice, Throttling, Top, Ulimit, Update, WaitError,
-    Waited, Warnings, WeightDevice,
+    BlkioEntry, BlkioStats, Change, ContainerConfig, ContainerInspect, ContainerSummary, CpuStats,
+    CpuUsage, CreateContainer, Created, Device, DeviceRequest, FileStat, Health, HealthConfig,
+    HealthSummary, HostConfig, LogConfig, MemoryStats, MountPoint, NetworkSettings,
+    NetworkSettingsSummary, NetworkStats, PidsStats, Port, Probe, Pruned, Resources, RestartPolicy,
+    State, Stats, StorageStats, SummaryHostConfig, ThrottleDevice, Throttling, Top, Ulimit, Update,
+    WaitError, Waited, Warnings, WeightDevice,
 };
 pub use event::{Actor, Event};
 pub use exec::{CreateExec, ExecInspect, ExecProcess, StartExec};
@@ -45,8 +45,9 @@ pub use network::{
 pub use progress::{ErrorDetail, JsonMessage, ProgressDetail};
 pub use stream::{FRAME_HEADER_BYTES, Frame, FrameError, FrameReader, Stream, frame_header};
 pub use system::{
-    Commit, Component, ContainersUsage, DiskUsage, Firewall, ImagesUsage, IndexInfo, Info,
-    PlatformName, Plugins, RegistryConfig, Runtime, SwarmInfo, Usage, Version, VolumesUsage,
+    Commit, Component, ContainersUsage, DiskUsage, DistributionInspect, Firewall, ImagesUsage,
+    IndexInfo, Info, PlatformName, Plugins, RegistryConfig, Runtime, SwarmInfo, Usage, Version,
+    VolumesUsage,
 };
 pub use volume::{CreateVolume, Volume, VolumeUsage, Volumes, VolumesPruned};
 

@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use dhow_spec::Platform;
+use dhow_spec::image::Descriptor;
+
 use crate::container::ContainerSummary;
 use crate::go::object;
 use crate::image::ImageSummary;
@@ -159,6 +162,12 @@ object! {
         containers: Option<ContainersUsage> => "ContainerUsage",
         volumes: Option<VolumesUsage> => "VolumeUsage",
         build_cache: Option<Usage> => "BuildCacheUsage",
+    }
+
+    /// What a registry has under a name.
+    DistributionInspect {
+        descriptor: Option<Descriptor> = "Descriptor",
+        platforms: Option<Vec<Platform>> = "Platforms",
     }
 
     /// What one kind of thing takes.

@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spec", &[]),
     ("archive", &["spec", "sys"]),
     ("builder", &["archive", "spec"]),
-    ("cli", &["spec", "sys", "wire"]),
+    ("cli", &["archive", "spec", "sys", "wire"]),
     ("distribution", &["spec"]),
     (
         "engine",

@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod http;
+mod ssh;
 mod stream;
 mod tls;
 
@@ -90,6 +91,11 @@ impl Client {
 
     fn lost(&self, source: io::Error) -> Failure {
         Failure::Lost { endpoint: self.endpoint.clone(), source }
+    }
+
+    /// A connection of its own, without a request on it.
+    pub(crate) fn dial(&self) -> Result<Stream, Failure> {
+        Ok(self.connect()?.stream)
     }
 
     /// The kept connection if it is still good, else a new one.

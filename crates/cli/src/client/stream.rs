@@ -1,4 +1,4 @@
-//! A connection as bytes: a unix socket, TCP, or TLS over TCP.
+//! A connection as bytes: a unix socket, TCP, TLS over TCP, or a program's input and output.
 //!
 //! Blocking, until a session makes it otherwise. Absent on purpose: HTTP.
 
@@ -28,6 +28,7 @@ impl Stream {
     ) -> io::Result<Stream> {
         let (host, port) = match endpoint {
             Endpoint::Unix(path) => return Ok(Stream::Unix(UnixStream::connect(path)?)),
+            Endpoint::Ssh(host) => return Ok(Stream::Unix(super::ssh::connect(host)?)),
             Endpoint::Tcp { host, port } => (host, *port),
         };
         let socket = TcpStream::connect((host.as_str(), port))?;
@@ -36,6 +37,15 @@ impl Stream {
         let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
         let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
         Ok(Stream::Tls(Box::new(StreamOwned::new(connection, socket))))
+    }
+
+    /// The same connection once more, for another thread; TLS has a state that cannot be shared.
+    pub(crate) fn try_clone(&self) -> io::Result<Stream> {
+        match self {
+            Stream::Unix(socket) => Ok(Stream::Unix(socket.try_clone()?)),
+            Stream::Tcp(socket) => Ok(Stream::Tcp(socket.try_clone()?)),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {

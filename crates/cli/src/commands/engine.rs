@@ -74,8 +74,8 @@ pub(super) const LOGS: Command = Command {
 fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
     match cli.endpoint()? {
         Endpoint::Unix(path) => Ok(path),
-        tcp @ Endpoint::Tcp { .. } => {
-            Err(Failure::Invalid(format!("the engine at {tcp} is not one of this machine")))
+        other @ (Endpoint::Tcp { .. } | Endpoint::Ssh(_)) => {
+            Err(Failure::Invalid(format!("the engine at {other} is not one of this machine")))
         }
     }
 }

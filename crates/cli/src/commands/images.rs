@@ -249,7 +249,7 @@ fn tag(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
 }
 
 /// `os/arch/variant` as the API wants a platform.
-fn platform(text: &str) -> String {
+pub(super) fn platform(text: &str) -> String {
     let mut parts = text.split('/');
     let names = ["os", "architecture", "variant"];
     let pairs = names.into_iter().filter_map(|name| Some((name, parts.next()?)));
@@ -329,7 +329,12 @@ fn save(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
         copied.map_err(Failure::io("write", "output"))?;
         return Ok(0);
     };
-    // The file appears whole or not at all.
+    save_to(cli, request, path)?;
+    Ok(0)
+}
+
+/// Writes an answer's body to a file, which appears whole or not at all.
+pub(super) fn save_to(cli: &Cli, request: Request<'_>, path: &str) -> Result<(), Failure> {
     let part = format!("{path}.part-{}", std::process::id());
     let mut file = File::create(&part).map_err(Failure::io("open", path))?;
     let sent = cli.client().and_then(|client| client.send(request));
@@ -340,8 +345,7 @@ fn save(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
         // What is there of it is of no use to anybody.
         let _ = std::fs::remove_file(&part);
         Failure::io("write", path)(error)
-    })?;
-    Ok(0)
+    })
 }
 
 fn prune(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {

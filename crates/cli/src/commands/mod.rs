@@ -3,18 +3,27 @@
 mod attach;
 mod attached;
 mod containers_prune;
+mod context;
+mod cp;
+mod df;
 mod engine;
 mod events;
 mod exec;
+mod files;
+mod history;
 mod images;
 mod info;
 mod inspect;
 mod life;
+mod login;
 mod logs;
+pub(crate) mod plugin;
 mod ps;
 mod pull;
+mod push;
 mod run;
 mod stats;
+mod system;
 mod version;
 mod volumes;
 
@@ -36,12 +45,26 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &attach::ATTACH,
     &attach::START,
     &containers_prune::PRUNE,
+    &context::CREATE,
+    &context::INSPECT,
+    &context::LIST,
+    &context::REMOVE,
+    &context::SHOW,
+    &context::UPDATE,
+    &context::USE,
+    &cp::CP,
+    &df::DF,
     &engine::START,
     &engine::STOP,
     &engine::STATUS,
     &engine::LOGS,
     &events::EVENTS,
     &exec::EXEC,
+    &files::COMMIT,
+    &files::DIFF,
+    &files::EXPORT,
+    &files::IMPORT,
+    &history::HISTORY,
     &images::IMAGES,
     &images::LOAD,
     &images::PRUNE,
@@ -64,10 +87,15 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &life::UNPAUSE,
     &life::UPDATE,
     &life::WAIT,
+    &login::LOGIN,
+    &login::LOGOUT,
     &logs::LOGS,
     &ps::PS,
     &pull::PULL,
+    &push::PUSH,
     &stats::STATS,
+    &system::DIAL,
+    &system::PRUNE,
     &version::VERSION,
     &volumes::CREATE,
     &volumes::LIST,

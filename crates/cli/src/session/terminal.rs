@@ -33,6 +33,25 @@ impl Raw {
     }
 }
 
+/// Standard input's terminal that shows nothing of what is typed, until dropped.
+pub(crate) struct Hidden(Raw);
+
+impl Hidden {
+    /// For a password.
+    pub(crate) fn enter() -> io::Result<Hidden> {
+        let hidden = Raw::enter()?;
+        let mut modes = tcgetattr(rustix::stdio::stdin())?;
+        if let Ok(place) = BEFORE.lock()
+            && let Some(before) = place.as_ref()
+        {
+            modes = before.clone();
+        }
+        modes.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &modes)?;
+        Ok(Hidden(hidden))
+    }
+}
+
 impl Drop for Raw {
     fn drop(&mut self) {
         restore();

@@ -16,6 +16,7 @@ pub(crate) mod list;
 pub(crate) mod names;
 pub(crate) mod recover;
 pub mod request;
+pub(crate) mod root;
 pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod table;

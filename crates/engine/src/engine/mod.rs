@@ -1,14 +1,16 @@
 //! The engine: what server and tests talk to.
 //!
 //! One file per family of calls: `open` (from two directories to an engine), `calls` (containers), `exec`,
-//! `streams` (logs, attach, events), `facts` (what it is and runs on), `network`, `volumes`.
+//! `streams` (logs, attach, events), `facts` (what it is and runs on), `files` (copied in and out), `commit`, `network`, `volumes`.
 //!
 //! Invariant: a listing waits for no container; what an engine acknowledges survives it.
 //! Absent on purpose: HTTP, Docker's JSON, and state of containers: that is each container's task's.
 
 mod calls;
+mod commit;
 mod exec;
 mod facts;
+mod files;
 mod logs;
 mod network;
 mod open;
@@ -30,7 +32,9 @@ use crate::plan::HostFacts;
 use crate::volumes::Volumes;
 
 pub use calls::Wait;
+pub use commit::CommitRequest;
 pub use facts::{EngineFacts, ImageCount};
+pub use files::UnpackRequest;
 pub use logs::{LogLine, LogStream};
 pub use network::NetworkView;
 pub(crate) use network::describe;

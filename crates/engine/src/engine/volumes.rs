@@ -95,6 +95,22 @@ impl Engine {
         spawn_blocking(move || shared.volumes.list(&filters, &shared.volume_users(None))).await?
     }
 
+    /// What volumes take: each with its bytes on disk and the number of containers that have it.
+    pub async fn volumes_usage(&self) -> Result<Vec<(Volume, u64, usize)>, Error> {
+        let shared = self.shared.clone();
+        spawn_blocking(move || {
+            let users = shared.volume_users(None);
+            let volumes = shared.volumes.list(&Filters::default(), &users)?.into_iter();
+            let taken = volumes.map(|volume| {
+                let (bytes, count) =
+                    (shared.volumes.size_bytes(&volume), users.of(&volume.name).len());
+                (volume, bytes, count)
+            });
+            Ok(taken.collect())
+        })
+        .await?
+    }
+
     /// Removes a volume that no container has.
     pub async fn volume_remove(&self, name: &str, force: bool) -> Result<(), Error> {
         let (shared, name) = (self.shared.clone(), name.to_owned());

@@ -14,7 +14,7 @@ impl ImagesError {
         match self {
             Self::Store(error) => of_store(error),
             Self::InUse { .. } | Self::NameInUse { .. } => ErrorClass::Conflict,
-            Self::TagWithDigest | Self::Load(_) => ErrorClass::Invalid,
+            Self::TagWithDigest | Self::Load(_) | Self::Instruction(_) => ErrorClass::Invalid,
             Self::Pull(error) => error.class(),
             Self::Ended => ErrorClass::Unavailable,
             Self::Save(_) | Self::Snapshots(_) | Self::Whole(_) | Self::Db(_) => {

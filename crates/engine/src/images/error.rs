@@ -142,6 +142,8 @@ pub enum ImagesError {
     Pull(Box<PullError>),
     /// The engine is going down.
     Ended,
+    /// A change of the configuration that cannot be made.
+    Instruction(super::instructions::InstructionError),
 }
 
 /// What keeps an image from being removed.
@@ -239,6 +241,7 @@ impl fmt::Display for ImagesError {
         match self {
             Self::Store(StoreImageError::NotFound { text }) => write!(f, "No such image: {text}"),
             Self::Store(error) => error.fmt(f),
+            Self::Instruction(error) => error.fmt(f),
             Self::InUse { image, conflict } => {
                 let forced = match conflict {
                     ImageConflict::Running { .. } => "cannot be forced",

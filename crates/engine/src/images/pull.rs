@@ -135,7 +135,7 @@ impl ImageEngine {
         Ok((now == target.digest).then_some(Pulled { target, unchanged: true }))
     }
 
-    pub(super) async fn begin_lease(&self) -> Result<LeaseId, PullError> {
+    pub(crate) async fn begin_lease(&self) -> Result<LeaseId, PullError> {
         let store = self.store.clone();
         blocking(move || {
             let mut random = [0; 8];

@@ -87,7 +87,7 @@ impl Backend {
 
     /// Makes the container and runs its program.
     pub(super) fn start(&self, launch: &Launch, streams: Streams) -> Result<First, Failure> {
-        let root = root::mount(&launch.root).map_err(|error| Failure {
+        let root = root::mount_root(&launch.root).map_err(|error| Failure {
             kind: ErrorKind::Start(StartFailure::Other),
             message: error.to_string(),
         })?;

@@ -21,6 +21,8 @@ mod signals;
 mod station;
 mod task;
 
+pub use root::{RootError, mount_root};
+
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;

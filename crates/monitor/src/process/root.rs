@@ -20,9 +20,16 @@ const READ_ONLY: u64 = 1;
 
 /// Why a root could not be mounted.
 #[derive(Debug)]
-pub(super) enum RootError {
+pub enum RootError {
     /// A call failed.
-    Call { doing: &'static str, path: PathBuf, errno: Errno },
+    Call {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the kernel said.
+        errno: Errno,
+    },
     /// No user namespace for the owners of files could be made.
     Owners(dhow_runtime::Error),
 }
@@ -43,8 +50,8 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> RootError {
     move |errno| RootError::Call { doing, path, errno }
 }
 
-/// Makes the mount; `None` where the directory of the bundle is the root.
-pub(super) fn mount(root: &RootMount) -> Result<Option<OwnedFd>, RootError> {
+/// Makes a container's root as a mount that is attached nowhere; `None` where the directory of the bundle is the root.
+pub fn mount_root(root: &RootMount) -> Result<Option<OwnedFd>, RootError> {
     match root {
         RootMount::Directory => Ok(None),
         RootMount::Bind { source, readonly, owners } => {

@@ -66,7 +66,8 @@ fn parse_all<T: FromStr<Err = RequestError>>(texts: Option<Vec<String>>) -> Resu
     texts.unwrap_or_default().iter().map(|text| parse(text)).collect()
 }
 
-fn config(wanted: wire::ContainerConfig) -> Result<ContainerConfig> {
+/// What a container runs.
+pub(crate) fn config(wanted: wire::ContainerConfig) -> Result<ContainerConfig> {
     let mut exposed_ports = std::collections::BTreeSet::new();
     for text in wanted.exposed_ports.keys() {
         exposed_ports.extend(Port::parse_range(text).map_err(refused)?);

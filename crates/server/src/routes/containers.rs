@@ -17,7 +17,7 @@ use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::query::quoted;
 use crate::http::reply::Reply;
-use crate::routes::{engine_filters, streams, times};
+use crate::routes::{engine_filters, files, streams, times};
 
 pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
     let engine = &app.engine;
@@ -65,9 +65,12 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::POST, [id, "wait"]) => wait(app, &call, id),
         (&Method::POST, [id, "update"]) => update(app, call, id).await,
         (&Method::DELETE, [id]) => remove(app, &call, id).await,
-        (_, [_, what @ ("archive" | "changes" | "export" | "checkpoints"), ..]) => {
-            Err(ApiError::unsupported(format_args!("containers' {what}")))
-        }
+        (&Method::HEAD, [id, "archive"]) => files::stat(app, &call, id).await,
+        (&Method::GET, [id, "archive"]) => files::get(app, &call, id).await,
+        (&Method::PUT, [id, "archive"]) => files::put(app, call, id).await,
+        (&Method::GET, [id, "changes"]) => files::changes(app, id).await,
+        (&Method::GET, [id, "export"]) => files::export(app, id).await,
+        (_, [_, "checkpoints", ..]) => Err(ApiError::unsupported("containers' checkpoints")),
         _ => Err(ApiError::page_not_found()),
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Invariant: what an image is called here is what Docker would call it.
 
-use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use dhow_engine::{
@@ -14,19 +13,16 @@ use dhow_wire::{
     Filters, HistoryItem, ImageData, ImageDataSize, ImageDeleted, ImageInspect, ImageMetadata,
     ImageRootFs, ImageSummary, ImagesPruned, JsonMessage, ManifestSize, ManifestSummary,
 };
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
-use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::compat::{Message, adapt};
 use crate::convert::signed;
-use crate::http::body::Pieces;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
+use crate::http::transfer::{BodyReader, archive_sink};
 use crate::routes::pull;
 
 pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
@@ -156,7 +152,7 @@ async fn save(app: &Arc<App>, call: &Call, names: Vec<String>) -> Result<Reply, 
     let (pieces, reply) = Reply::stream("application/x-tar");
     let engine = app.images.clone();
     tokio::spawn(async move {
-        let sink = io::BufWriter::with_capacity(256 << 10, PieceWriter(pieces));
+        let sink = archive_sink(pieces);
         // The status has been sent: an archive that ends too early tells by itself that it is not whole.
         let _ = engine.save(items, platform, sink).await;
     });
@@ -167,8 +163,7 @@ async fn load(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     if call.query.all("platform").any(|text| !text.is_empty()) {
         return Err(ApiError::unsupported("loading single platforms"));
     }
-    let source =
-        BodyReader { body: call.body, runtime: Handle::current(), piece: Default::default() };
+    let source = BodyReader::new(call.body);
     let loaded = app.images.load(source).await?;
     for image in &loaded {
         app.tell_image("load", &image.id, image.name.as_deref().unwrap_or_default()).await;
@@ -187,45 +182,6 @@ async fn load(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
         }
     });
     Ok(reply)
-}
-
-/// An archive on its way to a client; waits for it.
-struct PieceWriter(Pieces);
-
-impl Write for PieceWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = |_| io::ErrorKind::BrokenPipe;
-        self.0.send_blocking(bytes.to_vec()).map_err(gone)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A request's body as a file; waits for it, so that it is to be read where that is allowed.
-struct BodyReader {
-    body: Incoming,
-    runtime: Handle,
-    piece: bytes::Bytes,
-}
-
-impl Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.runtime.block_on(self.body.frame()) {
-                None => return Ok(0),
-                Some(frame) => {
-                    let frame = frame.map_err(io::Error::other)?;
-                    self.piece = frame.into_data().unwrap_or_default();
-                }
-            }
-        }
-        let count = buffer.len().min(self.piece.len());
-        buffer[..count].copy_from_slice(&self.piece.split_to(count));
-        Ok(count)
-    }
 }
 
 /// A platform as JSON, or as text (`linux/arm64`).

@@ -6,6 +6,7 @@ mod cluster;
 mod containers;
 mod events;
 mod execs;
+mod files;
 mod images;
 mod networks;
 mod pull;
@@ -27,7 +28,7 @@ use crate::http::reply::Reply;
 /// Finds who answers.
 pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
     match path {
-        ["_ping" | "version" | "info" | "auth"] | ["system", ..] => {
+        ["_ping" | "version" | "info" | "auth"] | ["system" | "distribution", ..] => {
             system::dispatch(app, call, path).await
         }
         ["events"] if call.method == Method::GET => events::listen(app, &call).await,
@@ -35,6 +36,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         ["exec", rest @ ..] => execs::dispatch(app, call, rest).await,
         ["networks", rest @ ..] => networks::dispatch(app, &call, rest).await,
         ["volumes", rest @ ..] => volumes::dispatch(app, call, rest).await,
+        ["commit"] if call.method == Method::POST => files::commit(app, call).await,
         ["images", rest @ ..] => images::dispatch(app, call, rest).await,
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..] => {
             cluster::dispatch(&call, path)
@@ -62,8 +64,6 @@ fn unbuilt(call: &Call, path: &[&str]) -> Result<Reply, ApiError> {
     let what = match (&call.method, path) {
         (&Method::POST, ["build"] | ["build", "prune"]) => "building images",
         (&Method::POST, ["session"] | ["grpc"]) => "BuildKit",
-        (&Method::POST, ["commit"]) => "committing containers",
-        (&Method::GET, ["distribution", .., "json"]) => "asking registries for descriptors",
         _ => return Err(ApiError::page_not_found()),
     };
     Err(ApiError::unsupported(what))

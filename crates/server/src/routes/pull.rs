@@ -26,11 +26,11 @@ const LINES_MAX: usize = 1024;
 /// One layer's progress is not told more often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// `POST /images/create`: pulls; importing is another way that is not built.
+/// `POST /images/create`: pulls, or imports.
 pub(super) async fn create(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let from = call.query.text("fromImage");
     if from.is_empty() {
-        return Err(ApiError::unsupported("importing images"));
+        return super::files::import(app, call).await;
     }
     let reference = reference(from, call.query.text("tag"))?;
     let platform = platform(call.query.text("platform"))?;
@@ -153,7 +153,7 @@ fn reference(name: &str, tag: &str) -> Result<Reference, ApiError> {
 }
 
 /// Who the client is to the registry. As in Docker, what cannot be read counts as nobody.
-fn credentials(call: &Call) -> Option<Credentials> {
+pub(super) fn credentials(call: &Call) -> Option<Credentials> {
     let json = base64::decode(call.header("x-registry-auth"))?;
     from_config(serde_json::from_slice(&json).ok()?)
 }

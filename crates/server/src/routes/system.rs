@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dhow_engine::{ContainerSummary, ImageFilters, ImageRow, ListRequest, Status};
 use dhow_wire::{
-    AuthConfig, AuthResponse, Component, ContainersUsage, DiskUsage, Firewall, ImagesUsage,
-    IndexInfo, Info, PlatformName, Plugins, RegistryConfig, Runtime, SwarmInfo, Usage, Version,
+    AuthConfig, AuthResponse, Component, ContainersUsage, DiskUsage, DistributionInspect, Firewall,
+    ImagesUsage, IndexInfo, Info, PlatformName, Plugins, RegistryConfig, Runtime, SwarmInfo, Usage,
+    Version, VolumeUsage, VolumesUsage,
 };
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
 use hyper::{Method, Response};
@@ -31,6 +32,9 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::GET, ["info"]) => info(app, &call).await,
         (&Method::GET, ["system", "df"]) => usage(app, &call).await,
         (&Method::POST, ["auth"]) => auth(app, call).await,
+        (&Method::GET, ["distribution", name @ .., "json"]) if !name.is_empty() => {
+            distribution(app, &call, &name.join("/")).await
+        }
         _ => Err(ApiError::page_not_found()),
     }
 }
@@ -174,6 +178,9 @@ async fn usage(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     if wants("container") {
         answer.containers = Some(containers_usage(containers, verbose));
     }
+    if wants("volume") {
+        answer.volumes = Some(volumes_usage(app, verbose).await?);
+    }
     if wants("build-cache") {
         answer.build_cache = Some(Usage::default());
     }
@@ -240,6 +247,30 @@ fn containers_usage(containers: Vec<ContainerSummary>, verbose: bool) -> Contain
     }
 }
 
+async fn volumes_usage(app: &Arc<App>, verbose: bool) -> Result<VolumesUsage, ApiError> {
+    let taken = app.engine.volumes_usage().await?;
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let sum = |unused: bool| {
+        let counted = taken.iter().filter(|(_, _, users)| !unused || *users == 0);
+        signed(counted.map(|(_, bytes, _)| bytes).sum())
+    };
+    let mut usage = VolumesUsage {
+        active_count: number(taken.iter().filter(|(_, _, users)| *users > 0).count()),
+        reclaimable: sum(true),
+        total_count: number(taken.len()),
+        total_size: sum(false),
+        items: Vec::new(),
+    };
+    if verbose {
+        let items = taken.into_iter().map(|(volume, bytes, users)| dhow_wire::Volume {
+            usage: Some(VolumeUsage { ref_count: number(users), size: signed(bytes) }),
+            ..super::volumes::told(volume)
+        });
+        usage.items = items.collect();
+    }
+    Ok(usage)
+}
+
 /// Whether a registry knows somebody.
 async fn auth(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
     let config: AuthConfig = call.json().await?;
@@ -257,6 +288,18 @@ async fn auth(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
         identity_token: token.unwrap_or_default(),
         status: "Login Succeeded".to_owned(),
     }))
+}
+
+/// What a registry has under a name.
+async fn distribution(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError> {
+    let reference = dhow_spec::Reference::parse(name)
+        .map_err(|error| ApiError::invalid(format!("invalid reference format: {error}")))?;
+    let mut images = app.images.clone();
+    if let Some(credentials) = super::pull::credentials(call) {
+        images = images.with_credentials(reference.repository().domain(), credentials);
+    }
+    let (descriptor, platforms) = images.remote(&reference).await?;
+    Ok(Reply::ok(&DistributionInspect { descriptor: Some(descriptor), platforms: Some(platforms) }))
 }
 
 fn now_ns() -> i64 {

@@ -24,15 +24,18 @@ mod view;
 mod walk;
 
 pub(crate) use apply::apply;
+pub(crate) use apply::write as write_at;
 pub use apply::{Applied, ApplyOptions, Unmakeable};
 pub(crate) use copy::{How, copy_tree};
-pub(crate) use diff::diff;
+pub(crate) use diff::{Body, diff};
 pub use diff::{ChangeKind, DiffError, DiffOptions, DiffSink, LayerWriter};
 pub use error::{ApplyError, ApplyFault};
 pub(crate) use form::{Form, Mark};
 pub(crate) use list::Listing;
 pub(crate) use merge::merge;
-pub(crate) use metadata::{Target, copy as copy_metadata};
+pub(crate) use metadata::{
+    Target, copy as copy_metadata, read as read_metadata, set_xattrs, timestamps,
+};
 pub use owners::{IdRange, Owners};
 pub(crate) use pending::Pending;
 pub(crate) use remove::remove_tree;

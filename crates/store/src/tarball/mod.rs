@@ -16,6 +16,7 @@
 //! the caller's lease, and no image is recorded before all of the archive was read and found good.
 //! Absent on purpose: `repositories`, Docker's format before `manifest.json`.
 
+mod commit;
 mod contents;
 mod docker;
 mod error;
@@ -23,6 +24,7 @@ mod import;
 mod load;
 mod save;
 
+pub use commit::{Changes, CommitError};
 pub use error::{EntryFault, LoadError, SaveError};
 pub use import::Import;
 pub use load::{LoadLimits, Loaded};

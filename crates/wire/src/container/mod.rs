@@ -3,12 +3,14 @@
 //! Invariant: what a request may leave open is an `Option`, so that an inspection can echo it.
 
 mod config;
+mod files;
 mod host;
 mod inspect;
 mod life;
 mod stats;
 
 pub use config::{ContainerConfig, CreateContainer, HealthConfig};
+pub use files::{Change, FileStat};
 pub use host::{
     Device, DeviceRequest, HostConfig, LogConfig, Resources, RestartPolicy, ThrottleDevice, Ulimit,
     WeightDevice,

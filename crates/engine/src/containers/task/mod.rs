@@ -36,6 +36,7 @@ use adopt::Spare;
 use sessions::Session;
 
 pub(super) use end::remove_tree;
+pub(super) use prepare::root_mount;
 
 /// More than that many asks wait their turn at the asker.
 const MAILBOX: usize = 64;
@@ -191,6 +192,16 @@ impl Task {
 
     fn state_json(&self) -> String {
         serde_json::to_string(&self.standing).expect("a state prints")
+    }
+
+    /// What all tasks have in common.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What was last published of it.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
     }
 
     /// Publishes what the container is now.

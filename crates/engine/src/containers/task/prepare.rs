@@ -278,7 +278,8 @@ pub(super) fn unmount_shared_memory(places: &Places) {
     }
 }
 
-fn root_mount(mounts: Mounts) -> RootMount {
+/// A snapshot's mount in the monitor's words.
+pub(crate) fn root_mount(mounts: Mounts) -> RootMount {
     match mounts {
         Mounts::Bind { source, readonly, .. } => RootMount::Bind { source, readonly, owners: None },
         Mounts::Overlay { lowers, upper, user_xattrs, .. } => RootMount::Overlay {

@@ -14,7 +14,7 @@ use crate::layer::tree::TreeError;
 const EXTENTS_MAX: usize = 1 << 16;
 
 /// A file that is read from front to back.
-pub(super) struct Body {
+pub(crate) struct Body {
     file: OwnedFd,
     size: u64,
     map: Option<SparseMap>,
@@ -25,7 +25,7 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn new(file: OwnedFd, stat: &Stat, path: Vec<u8>) -> Result<Self, TreeError> {
+    pub(crate) fn new(file: OwnedFd, stat: &Stat, path: Vec<u8>) -> Result<Self, TreeError> {
         // The data may be in a layer further down than what `stat` tells of.
         let data = rustix::fs::fstat(&file);
         let error = |path: &[u8], errno| TreeError {
@@ -40,12 +40,12 @@ impl Body {
         Ok(Self { file, size, map, extent: 0, offset: 0, path, failure: None })
     }
 
-    pub(super) fn content(&self) -> Content {
+    pub(crate) fn content(&self) -> Content {
         Content { size: self.size, map: self.map.clone() }
     }
 
     /// Why it could not be read to its end.
-    pub(super) fn failure(self) -> Option<TreeError> {
+    pub(crate) fn failure(self) -> Option<TreeError> {
         let fault = |errno| ApplyFault::Kernel { doing: "read a file", errno };
         self.failure.map(|errno| TreeError { path: self.path, fault: fault(errno) })
     }

@@ -21,7 +21,7 @@ use dhow_archive::tar::{Device, Metadata};
 use rustix::fs::{FileType, Stat, Timespec};
 use rustix::io::Errno;
 
-use self::body::Body;
+pub(crate) use self::body::Body;
 pub use self::sink::{ChangeKind, DiffError, DiffOptions, DiffSink, LayerWriter};
 use super::error::ApplyFault;
 use super::metadata::{self, Target};

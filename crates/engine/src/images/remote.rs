@@ -1,0 +1,31 @@
+//! What a registry has under a name, without taking it.
+
+use dhow_spec::image::{CONFIG_BYTES_MAX, Descriptor, Document, ImageConfig};
+use dhow_spec::{Platform, Reference};
+
+use super::error::PullError;
+use super::options::ImageEngine;
+
+impl ImageEngine {
+    /// What a name leads to in its registry, and which platforms it has.
+    pub async fn remote(
+        &self,
+        reference: &Reference,
+    ) -> Result<(Descriptor, Vec<Platform>), PullError> {
+        let found = self.client.manifest(reference, &()).await?;
+        let platforms = match &found.document {
+            Document::Index(index) => {
+                index.manifests.iter().filter_map(|entry| entry.platform.clone()).collect()
+            }
+            Document::Manifest(manifest) => {
+                let config = manifest.config.clone();
+                let bytes =
+                    self.client.fetch_bytes(reference.repository(), &config, CONFIG_BYTES_MAX, &());
+                // What is no image has no platform.
+                let config = ImageConfig::parse(&bytes.await?);
+                config.map(|config| config.platform()).into_iter().collect()
+            }
+        };
+        Ok((found.descriptor, platforms))
+    }
+}
