@@ -32,7 +32,7 @@ pub use keyring::{KeySerial, allow_key, join_session_keyring};
 pub use link::{Link, LinkAddress, Links};
 pub use mount::{MOUNT_ATTR_IDMAP, MountAttr, mount_setattr};
 pub use namespace::{Namespaces, set_namespace, unshare};
-pub use net::loopback_up;
+pub use net::{bytes_unread_by_peer, loopback_up};
 pub use netlink::{NetlinkError, NetlinkRequest, NetlinkSocket, attributes as netlink_attributes};
 pub use process::{
     Argv, Child, Clone, Exit, Memory, clone_child, close_copy, exec_again, execve, exit_now,

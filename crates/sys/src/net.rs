@@ -1,6 +1,6 @@
 //! The little of networking that needs no netlink.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -26,4 +26,33 @@ pub fn loopback_up() -> Result<(), Errno> {
         libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
     })
     .map(drop)
+}
+
+/// Bytes that were sent on a unix socket and that its other end has not read yet.
+pub fn bytes_unread_by_peer(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has TIOCOUTQ's number, writes one int, which lives through the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes)
+    })?;
+    Ok(u32::try_from(bytes).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_the_peer_has_read_is_not_counted() {
+        let (mut ours, mut theirs) = UnixStream::pair().expect("a pair");
+        assert_eq!(bytes_unread_by_peer(ours.as_fd()), Ok(0));
+        ours.write_all(b"head").expect("written");
+        assert!(bytes_unread_by_peer(ours.as_fd()).expect("a count") > 0);
+        theirs.read_exact(&mut [0; 4]).expect("read");
+        assert_eq!(bytes_unread_by_peer(ours.as_fd()), Ok(0));
+    }
 }

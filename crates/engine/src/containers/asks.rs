@@ -2,7 +2,7 @@
 //!
 //! Invariant: none of its own; what makes no sense is refused where it is carried out.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::filters::Filters;
 
@@ -65,6 +65,20 @@ pub struct ClientStream {
     pub fd: OwnedFd,
     /// What came behind the request.
     pub read_ahead: Vec<u8>,
+}
+
+impl ClientStream {
+    /// Waits a moment for the client to have read what was written to it. Clients that look for the end of an
+    /// answer's head with a buffer lose what comes in the same moment as the head.
+    pub async fn head_was_read(&self) {
+        const TURNS: u32 = 50;
+        for _ in 0..TURNS {
+            match dhow_sys::bytes_unread_by_peer(self.fd.as_fd()) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            }
+        }
+    }
 }
 
 /// How a client is connected to a container's streams.

@@ -3,6 +3,7 @@
 //! Invariant: what streams to or from a client runs in a thread of its own; nothing that a listing needs waits
 //! for it. A container that does not run is written to by its task's leave, so that it cannot be started meanwhile.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -108,9 +109,7 @@ impl Engine {
         spawn_blocking(move || {
             let mut changes = Changes::default();
             shared.snapshots.diff(&snapshot_key(&view.id), &DiffOptions::NAMES, &mut changes)?;
-            let mut changes = changes.0;
-            changes.sort_by(|a, b| a.1.cmp(&b.1));
-            Ok(changes)
+            Ok(changes.done())
         })
         .await?
     }
@@ -252,7 +251,27 @@ pub(super) fn is_place_of_ours(kind: ChangeKind, change: &Change) -> bool {
 
 /// Names alone.
 #[derive(Default)]
-struct Changes(Vec<(ChangeKind, String)>);
+struct Changes {
+    found: Vec<(ChangeKind, String)>,
+    /// Directories in which a start made something.
+    ours: BTreeSet<String>,
+}
+
+impl Changes {
+    /// By path; without directories that only a start has changed.
+    fn done(self) -> Vec<(ChangeKind, String)> {
+        let Self { found, ours } = self;
+        let is_ours = |(kind, path): &(ChangeKind, String)| {
+            let below = format!("{path}/");
+            *kind == ChangeKind::Modified
+                && ours.contains(path)
+                && !found.iter().any(|(_, other)| other.starts_with(&below))
+        };
+        let mut kept: Vec<_> = found.iter().filter(|change| !is_ours(change)).cloned().collect();
+        kept.sort_by(|a, b| a.1.cmp(&b.1));
+        kept
+    }
+}
 
 impl DiffSink for Changes {
     fn change(
@@ -267,10 +286,13 @@ impl DiffSink for Changes {
             | Change::Whiteout { path }
             | Change::Opaque { path } => path,
         };
-        // The root is in every layer, and what a start makes to mount on is nobody's change.
-        if !path.is_root() && !is_place_of_ours(kind, &change) {
-            let path = String::from_utf8_lossy(path.as_bytes());
-            self.0.push((kind, format!("/{path}")));
+        let text = format!("/{}", String::from_utf8_lossy(path.as_bytes()));
+        if is_place_of_ours(kind, &change) {
+            let parent = text.rsplit_once('/').map_or("", |(parent, _)| parent);
+            self.ours.insert(parent.to_owned());
+        } else if !path.is_root() {
+            // The root is in every layer.
+            self.found.push((kind, text));
         }
         Ok(())
     }

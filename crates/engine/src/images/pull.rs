@@ -81,6 +81,7 @@ impl ImageEngine {
         let transfers = Transfers(watcher);
         let platform = request.platform.clone().unwrap_or_else(Platform::of_build);
         if let Some(pulled) = self.is_current(request, &platform, &transfers).await? {
+            transfers.progress(&Progress::Resolved { target: &pulled.target, layers: &[] });
             return Ok(pulled);
         }
         let matcher = PlatformMatcher::compatible(&platform);

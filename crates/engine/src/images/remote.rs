@@ -1,7 +1,7 @@
 //! What a registry has under a name, without taking it.
 
 use dhow_spec::image::{CONFIG_BYTES_MAX, Descriptor, Document, ImageConfig};
-use dhow_spec::{Platform, Reference};
+use dhow_spec::{Platform, Reference, Repository, Tag};
 
 use super::error::PullError;
 use super::options::ImageEngine;
@@ -27,5 +27,11 @@ impl ImageEngine {
             }
         };
         Ok((found.descriptor, platforms))
+    }
+
+    /// The tags that a repository has in its registry.
+    pub async fn remote_tags(&self, repository: &Repository) -> Result<Vec<Tag>, PullError> {
+        let tags = self.client.tags(repository, &()).await?;
+        Ok(tags.iter().filter_map(|tag| Tag::parse(tag)).collect())
     }
 }

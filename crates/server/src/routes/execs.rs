@@ -15,7 +15,7 @@ use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
 use crate::http::takeover::Takeover;
-use crate::routes::streams::upgraded_type;
+use crate::routes::streams::{upgraded_type, wants_patience};
 
 pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
     match (&call.method, path) {
@@ -63,10 +63,13 @@ async fn start(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiErr
     }
     let target = app.engine.exec_target(id)?;
     let kind = upgraded_type(&call, target.terminal);
-    let engine = app.engine.clone();
+    let (engine, patient) = (app.engine.clone(), wants_patience(&call));
     let then = move |taken: crate::http::takeover::Taken| async move {
         let Ok(ours) = taken.fd.try_clone() else { return };
         let client = ClientStream { fd: taken.fd, read_ahead: taken.read_ahead };
+        if patient {
+            client.head_was_read().await;
+        }
         if let Err(error) = engine.exec_start(&target.id, start, Some(client)).await {
             let text = format!("{error}\r\n");
             let header = frame_header(

@@ -32,22 +32,62 @@ pub(super) async fn create(app: &Arc<App>, call: Call) -> Result<Reply, ApiError
     if from.is_empty() {
         return super::files::import(app, call).await;
     }
-    let reference = reference(from, call.query.text("tag"))?;
+    let tag = call.query.text("tag");
+    let first = reference(from, tag)?;
     let platform = platform(call.query.text("platform"))?;
     let mut images = app.images.clone();
     if let Some(credentials) = credentials(&call) {
-        images = images.with_credentials(reference.repository().domain(), credentials);
+        images = images.with_credentials(first.repository().domain(), credentials);
     }
-    let request = PullRequest { reference: reference.clone(), platform };
-    let (lines, watcher) = lines(Direction::Pull, &reference);
+    let wanted = match is_bare(from, tag) {
+        false => vec![first.clone()],
+        true => {
+            let tags = images.remote_tags(first.repository()).await?.into_iter();
+            tags.map(|tag| Reference::tagged(first.repository().clone(), tag)).collect()
+        }
+    };
+    let (lines, teller) = lines(Direction::Pull, &first);
     let app = app.clone();
     let work = async move {
-        let pulled = images.pull(&request, watcher).await.map_err(ApiError::from)?;
-        let name = reference.familiar();
-        app.tell_image("pull", &name, &name).await;
-        Ok(pulled_lines(&reference, &pulled))
+        let mut last = Vec::new();
+        for reference in wanted {
+            for line in last.drain(..) {
+                teller.say(line);
+            }
+            let request = PullRequest { reference: reference.clone(), platform: platform.clone() };
+            let watcher = teller.of(&reference);
+            let pulled = images.pull(&request, watcher).await.map_err(ApiError::from)?;
+            let name = reference.familiar();
+            app.tell_image("pull", &name, &name).await;
+            last = pulled_lines(&reference, &pulled);
+        }
+        Ok(last)
     };
     tell(lines, work).await
+}
+
+/// Whether a name means all tags of its repository.
+fn is_bare(name: &str, tag: &str) -> bool {
+    tag.is_empty() && matches!(Reference::split(name), Ok((_, None, None)))
+}
+
+/// The tags of a repository that are here.
+async fn local_tags(app: &App, name: &str) -> Result<Vec<Reference>, ApiError> {
+    let (repository, ..) = Reference::split(name)
+        .map_err(|error| ApiError::invalid(format!("invalid reference format: {error}")))?;
+    let rows = app.images.list(&dhow_engine::ImageFilters::default()).await?;
+    let tags = rows.iter().flat_map(|row| &row.tags);
+    let found: Vec<_> = tags
+        .filter_map(|tag| Reference::parse(tag).ok())
+        .filter(|tag| *tag.repository() == repository)
+        .collect();
+    match found.is_empty() {
+        true => Err(ApiError::not_found(format!(
+            "An image does not exist locally with the tag: {}",
+            repository.familiar()
+        ))),
+        false => Ok(found),
+    }
 }
 
 /// `POST /images/{name}/push`.
@@ -55,21 +95,34 @@ pub(super) async fn push(app: &Arc<App>, call: &Call, name: &str) -> Result<Repl
     if !call.query.text("platform").is_empty() {
         return Err(ApiError::unsupported("pushing a single platform"));
     }
-    let reference = reference(name, call.query.text("tag"))?;
+    let tag = call.query.text("tag");
+    let first = reference(name, tag)?;
+    let wanted = match is_bare(name, tag) {
+        false => vec![first.clone()],
+        true => local_tags(app, name).await?,
+    };
     let mut images = app.images.clone();
     if let Some(credentials) = credentials(call) {
-        images = images.with_credentials(reference.repository().domain(), credentials);
+        images = images.with_credentials(first.repository().domain(), credentials);
     }
-    let request = PushRequest { reference: reference.clone() };
-    let (lines, watcher) = lines(Direction::Push, &reference);
-    let repository = reference.repository().to_string();
-    watcher.say(JsonMessage::status("", format!("The push refers to repository [{repository}]")));
+    let (lines, teller) = lines(Direction::Push, &first);
+    let repository = first.repository().to_string();
+    teller.say(JsonMessage::status("", format!("The push refers to repository [{repository}]")));
     let work = async move {
-        let target = images.push(&request, watcher).await.map_err(ApiError::from)?;
-        let tag = reference.tag().map(ToString::to_string).unwrap_or_default();
-        let size = target.size;
-        let status = format!("{tag}: digest: {} size: {size}", target.digest);
-        Ok(vec![JsonMessage::status("", status)])
+        let mut last = Vec::new();
+        for reference in wanted {
+            for line in last.drain(..) {
+                teller.say(line);
+            }
+            let request = PushRequest { reference: reference.clone() };
+            let target =
+                images.push(&request, teller.of(&reference)).await.map_err(ApiError::from)?;
+            let tag = reference.tag().map(ToString::to_string).unwrap_or_default();
+            let size = target.size;
+            let status = format!("{tag}: digest: {} size: {size}", target.digest);
+            last = vec![JsonMessage::status("", status)];
+        }
+        Ok(last)
     };
     tell(lines, work).await
 }
@@ -208,6 +261,16 @@ fn lines(
 }
 
 impl Teller {
+    /// The same for another name, with layers of its own.
+    fn of(&self, reference: &Reference) -> Arc<Self> {
+        Arc::new(Self {
+            direction: self.direction,
+            reference: reference.clone(),
+            lines: self.lines.clone(),
+            state: Mutex::default(),
+        })
+    }
+
     /// A step; lost only for a client that has not read for long.
     fn say(&self, line: JsonMessage) {
         let _ = self.lines.try_send(line);
@@ -340,6 +403,8 @@ mod tests {
         assert_eq!(familiar("debian", "12").unwrap(), "debian:12");
         assert_eq!(familiar("debian:11", "12").unwrap(), "debian:12");
         assert_eq!(familiar("debian", &digest).unwrap(), format!("debian@{digest}"));
+        assert!(is_bare("r.example:5000/debian", "") && !is_bare("debian:11", ""));
+        assert!(!is_bare("debian", "12"));
         assert_eq!(familiar("debian", "a b").unwrap_err().to_string(), "invalid tag format");
         familiar("Debian", "").unwrap_err();
     }

@@ -32,6 +32,12 @@ pub(super) fn upgraded_type(call: &Call, terminal: bool) -> &'static str {
     }
 }
 
+/// Whether the client may lose what comes in the same moment as an answer's head: Docker's Python client does.
+pub(super) fn wants_patience(call: &Call) -> bool {
+    let agent = call.header("user-agent");
+    !["dhow/", "Docker-Client/"].iter().any(|known| agent.starts_with(known))
+}
+
 /// `POST /containers/{id}/attach`.
 pub(super) fn attach(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
     let query = &call.query;

@@ -1,3 +1,5 @@
+//! Copies out of and into a root with links, some of which lead out of it, and a writer who swaps directories.
+
 use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

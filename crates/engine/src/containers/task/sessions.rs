@@ -70,7 +70,12 @@ impl Task {
     pub(crate) async fn resize(&mut self, rows: u16, cols: u16) -> Result<(), Error> {
         let event =
             self.now("resize", &[("height", rows.to_string()), ("width", cols.to_string())]);
-        self.ask("", &Request::Resize { rows, cols }, &[]).await?;
+        if self.document.request.config.tty {
+            self.ask("", &Request::Resize { rows, cols }, &[]).await?;
+        } else {
+            // What has no terminal has no size, and clients do not look.
+            self.linked("")?;
+        }
         self.note(vec![event]).await;
         Ok(())
     }
@@ -185,6 +190,10 @@ impl Task {
         rows: u16,
         cols: u16,
     ) -> Result<(), Error> {
+        if self.execs.get(id).is_some_and(|exec| !exec.request.terminal) {
+            // As with containers that have none.
+            return self.linked("").map(drop);
+        }
         let request = Request::ExecResize { exec_id: id.to_owned(), rows, cols };
         self.ask("", &request, &[]).await.map(drop)
     }
