@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base64;
 use crate::client::{Endpoint, TlsFiles};
 use crate::failure::Failure;
 use crate::json::{Json, object};
+use dhow_spec::base64;
 
 /// The file under which Docker Hub's name is kept.
 pub(crate) const HUB: &str = "https://index.docker.io/v1/";

@@ -5,7 +5,6 @@
 //! any knowledge of how the engine does things.
 
 mod args;
-mod base64;
 mod cli;
 mod client;
 mod clock;

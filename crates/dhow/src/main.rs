@@ -5,6 +5,7 @@
 
 mod engine;
 mod hello;
+mod registry;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
                 false => client(&name, role.into_iter().chain(words)),
             }
         }
+        Some("registry") => registry::main(words, environment().listen_fds),
         Some("hello") => hello::main(),
         _ => client(&name, role.into_iter().chain(words)),
     }

@@ -5,6 +5,7 @@
 //! outside is refused with the JSON path of what is wrong in it.
 //! Absent on purpose: reading files (callers have directory fds), hashing, and every decision.
 
+pub mod base64;
 pub mod image;
 pub mod runtime;
 
@@ -24,5 +25,5 @@ pub use json::JsonError;
 pub use platform::{Platform, PlatformError};
 pub use platform_match::PlatformMatcher;
 pub use query::{AmbiguousId, IdPrefix, Query};
-pub use reference::{Reference, ReferenceError, Repository, Tag};
+pub use reference::{Reference, ReferenceError, Repository, RepositoryPath, Tag};
 pub use signal::{SIGNAL_MAX, signal_number};

@@ -29,6 +29,10 @@ pub struct Repository {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 
+/// A repository's name within a registry: a path of words in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepositoryPath(String);
+
 /// A repository with a tag, a digest, or both.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
@@ -186,6 +190,18 @@ impl Repository {
     }
 }
 
+impl RepositoryPath {
+    /// Reads a path; `None` outside the grammar, and for more than 255 bytes.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() <= PATH_BYTES_MAX && is_path(text)).then(|| Self(text.to_owned()))
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Tag {
     /// Reads a tag; `None` outside the grammar.
     pub fn parse(text: &str) -> Option<Self> {
@@ -297,6 +313,12 @@ fn is_path_component(component: &str) -> bool {
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.domain, self.path)
+    }
+}
+
+impl fmt::Display for RepositoryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

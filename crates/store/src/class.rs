@@ -8,7 +8,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::content::ContentError;
-use crate::db::{ContainerRecordError, DbError, SnapshotRecordError};
+use crate::db::{ContainerRecordError, DbError, RepositoryError, SnapshotRecordError};
 use crate::image::StoreImageError;
 use crate::layer::{ApplyError, ApplyFault, DiffError};
 use crate::snapshot::{SnapshotError, SnapshotsError};
@@ -92,8 +92,20 @@ impl ContentError {
             Self::Busy { .. } => Class::Unavailable,
             Self::Corrupt { .. } | Self::Size { .. } => Class::Corrupt,
             Self::TooLarge { .. } => Class::Invalid,
-            Self::NoSpace { .. } => Class::NoSpace,
+            Self::NoSpace { .. } | Self::OverQuota { .. } => Class::NoSpace,
             Self::Io { source, .. } => Class::of_io(source),
+            Self::Db(error) => error.class(),
+        }
+    }
+}
+
+impl RepositoryError {
+    /// What it means.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Missing { .. } | Self::NoBlob { .. } => Class::NotFound,
+            Self::Immutable { .. } => Class::Conflict,
+            Self::OverQuota { .. } => Class::NoSpace,
             Self::Db(error) => error.class(),
         }
     }

@@ -22,12 +22,14 @@ pub use class::Class;
 pub use clock::Clock;
 pub use content::{
     Begun, Blob, BlobReader, Content, ContentError, Expected, Ingest, IngestId, PartialIngest,
-    Stored,
+    Stored, measure,
 };
 pub use db::{
     ChainId, ContainerChange, ContainerRecordError, ContainerRow, Db, DbError, Durability,
-    EventRow, Labels, Lease, LeaseId, SnapshotKey, SnapshotKeyError, SnapshotNumber,
-    SnapshotRecord, SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage, VolumeRow,
+    EventRow, Labels, Lease, LeaseId, NewManifest, PruneOptions, Pruned, PushRules, Repositories,
+    RepositoryError, RepositoryManifest, RepositoryTag, RepositoryUsage, SnapshotKey,
+    SnapshotKeyError, SnapshotNumber, SnapshotRecord, SnapshotRecordError, SnapshotRecords,
+    SnapshotState, SnapshotUsage, VolumeRow,
 };
 pub use files::{FilesError, LiveRoot, PathStat, UnpackOptions};
 pub use image::{

@@ -253,7 +253,7 @@ fn stat(cli: &Cli, container: &str, path: &str) -> Result<Json, Failure> {
 }
 
 fn decode(header: Option<&str>) -> Result<Json, Failure> {
-    let bytes = header.and_then(crate::base64::decode).unwrap_or_default();
+    let bytes = header.and_then(dhow_spec::base64::decode).unwrap_or_default();
     Json::parse(&bytes).map_err(|source| Failure::Answer { source })
 }
 

@@ -185,7 +185,7 @@ fn group(asked: Option<&str>) -> Result<Option<u32>, Failure> {
 }
 
 /// Every container takes some descriptors; the soft limit is for programs that use `select`.
-fn raise_descriptors() {
+pub(crate) fn raise_descriptors() {
     let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
     if current != maximum {
         // With fewer, fewer containers: no reason to refuse all.

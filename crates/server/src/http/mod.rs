@@ -1,7 +1,6 @@
 //! HTTP as Docker's clients speak it, without a word about what is asked for.
 
 pub(crate) mod api_version;
-pub(crate) mod base64;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod error;

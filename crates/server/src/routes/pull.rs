@@ -15,11 +15,11 @@ use dhow_wire::{AuthConfig, JsonMessage, ProgressDetail};
 use tokio::sync::mpsc;
 
 use crate::app::App;
-use crate::http::base64;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
 use crate::routes::images::{parse_tag, platform};
+use dhow_spec::base64;
 
 /// Lines under way; progress is left out when half of them wait.
 const LINES_MAX: usize = 1024;

@@ -52,6 +52,13 @@ pub enum ContentError {
         /// What was being written.
         ingest: IngestId,
     },
+    /// The repository would hold more than it may; nothing was kept.
+    OverQuota {
+        /// Its name.
+        repository: String,
+        /// What it may hold.
+        max: u64,
+    },
     /// The lease has ended, or never was.
     NoLease {
         /// Its id.
@@ -89,6 +96,9 @@ impl fmt::Display for ContentError {
             }
             Self::TooLarge { ingest, max } => write!(f, "{ingest}: more than {max} bytes"),
             Self::NoSpace { ingest } => write!(f, "write {ingest}: no space left on device"),
+            Self::OverQuota { repository, max } => {
+                write!(f, "repository {repository} would hold more than {max} bytes")
+            }
             Self::NoLease { lease } => write!(f, "no lease {lease}"),
             Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
             Self::Db(error) => error.fmt(f),

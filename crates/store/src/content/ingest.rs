@@ -10,12 +10,12 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use dhow_archive::hash::{Hasher, Measured};
-use dhow_spec::{Algorithm, Digest};
+use dhow_spec::{Algorithm, Digest, RepositoryPath};
 use rustix::fs::{Mode, OFlags};
 
 use super::names::Claim;
 use super::{Content, ContentError, Expected, INGEST, blob_path};
-use crate::db::{Durability, LeaseId};
+use crate::db::{Durability, LeaseId, Repositories, RepositoryError};
 
 const BUFFER: usize = 256 << 10;
 /// So many files are synced side by side.
@@ -34,12 +34,24 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct Ingest {
     content: Content,
-    lease: LeaseId,
+    keeper: Keeper,
     expected: Expected,
     file: File,
     hasher: Hasher,
+    hasher_algorithm: Algorithm,
     offset: u64,
     _claim: Claim,
+}
+
+/// What keeps a blob from the moment on that it is there.
+#[derive(Debug)]
+pub(super) enum Keeper {
+    /// A lease.
+    Lease(LeaseId),
+    /// A repository, within its quota.
+    Repository(RepositoryPath, Option<u64>),
+    /// That is said at the end.
+    Later,
 }
 
 type Result<T> = std::result::Result<T, ContentError>;
@@ -47,7 +59,7 @@ type Result<T> = std::result::Result<T, ContentError>;
 impl Ingest {
     pub(super) fn open(
         content: &Content,
-        lease: LeaseId,
+        keeper: Keeper,
         expected: Expected,
         claim: Claim,
     ) -> Result<Self> {
@@ -58,9 +70,19 @@ impl Ingest {
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
         let file = rustix::fs::openat(&content.shared.ingests, &name, flags, mode)
             .map_err(|error| super::io("create", path(), error.into()))?;
-        let (content, hasher) = (content.clone(), Hasher::new(expected.id.algorithm()));
+        let hasher_algorithm = expected.id.algorithm();
+        let (content, hasher) = (content.clone(), Hasher::new(hasher_algorithm));
         let (file, offset) = (File::from(file), 0);
-        let mut ingest = Self { content, lease, expected, file, hasher, offset, _claim: claim };
+        let mut ingest = Self {
+            content,
+            keeper,
+            expected,
+            file,
+            hasher,
+            hasher_algorithm,
+            offset,
+            _claim: claim,
+        };
         ingest.resume()?;
         Ok(ingest)
     }
@@ -102,7 +124,7 @@ impl Ingest {
         if self.offset > 0 {
             self.file.set_len(0).map_err(|error| self.io("empty", error))?;
             io::Seek::rewind(&mut self.file).map_err(|error| self.io("rewind", error))?;
-            self.hasher = Hasher::new(self.expected.id.algorithm());
+            self.hasher = Hasher::new(self.hasher_algorithm);
             self.offset = 0;
         }
         Ok(())
@@ -130,6 +152,48 @@ impl Ingest {
         let content = self.content.clone();
         let mut stored = content.commit_all(vec![self])?;
         Ok(stored.pop().expect("one for one"))
+    }
+
+    /// Ends an upload as the blob `digest` of a repository that may hold `bytes_max`. One that does
+    /// not hash to it is not kept. Bytes that the store has already are given back.
+    pub fn commit_to(
+        mut self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+        bytes_max: Option<u64>,
+    ) -> Result<Stored> {
+        if self.hasher_algorithm != digest.algorithm() {
+            self.hash_by(digest.algorithm())?;
+        }
+        let measured = self.hasher.clone().finish();
+        if measured.digest != *digest {
+            self.content.unlink_ingest(&self.expected.id)?;
+            let (expected, actual) = (Box::new(*digest), Box::new(measured.digest));
+            return Err(ContentError::Corrupt { expected, actual });
+        }
+        let records = Repositories::new(self.content.shared.db.clone());
+        match records.adopt_blob(repository, digest, bytes_max) {
+            Ok(Some(size)) if self.content.blob_file(digest).is_ok() => {
+                self.content.unlink_ingest(&self.expected.id)?;
+                return Ok(Stored { digest: *digest, size });
+            }
+            Ok(_) => {}
+            Err(RepositoryError::OverQuota { max }) => {
+                self.content.unlink_ingest(&self.expected.id)?;
+                return Err(ContentError::OverQuota { repository: repository.to_string(), max });
+            }
+            Err(RepositoryError::Db(error)) => return Err(error.into()),
+            Err(_) => unreachable!("adopting a blob checks nothing else"),
+        }
+        self.keeper = Keeper::Repository(repository.clone(), bytes_max);
+        self.commit()
+    }
+
+    /// Hashes all that is there anew, by another algorithm.
+    fn hash_by(&mut self, algorithm: Algorithm) -> Result<()> {
+        io::Seek::rewind(&mut self.file).map_err(|error| self.io("rewind", error))?;
+        (self.hasher, self.hasher_algorithm, self.offset) = (Hasher::new(algorithm), algorithm, 0);
+        self.resume()
     }
 
     /// Gives back what was written.
@@ -259,7 +323,13 @@ impl Content {
             }
         }
         self.step("blob.record", || blob_path(&one.digest))?;
-        self.shared.db.record_blobs(Durability::Process, &first.lease, stored)
+        match &first.keeper {
+            Keeper::Lease(lease) => self.shared.db.record_blobs(Durability::Process, lease, stored),
+            Keeper::Repository(path, bytes_max) => stored.iter().try_for_each(|stored| {
+                self.shared.db.record_repository_blob(path, *bytes_max, *stored)
+            }),
+            Keeper::Later => Err(ContentError::NoLease { lease: first.expected.id.to_string() }),
+        }
     }
 
     /// Removes files that got a name and no record, whoever gave it.

@@ -33,6 +33,8 @@ pub use blob::{Blob, BlobReader};
 pub use error::ContentError;
 pub use id::IngestId;
 pub use ingest::{Ingest, Stored};
+
+use ingest::Keeper;
 pub(crate) use names::{Departure, Names};
 
 use sync::DirectorySync;
@@ -131,16 +133,36 @@ impl Content {
                 _ => Ok(Begun::Exists(stored)),
             };
         }
-        Ingest::open(self, lease.clone(), expected, claim)
+        Ingest::open(self, Keeper::Lease(lease.clone()), expected, claim)
             .map(|ingest| Begun::Ingest(Box::new(ingest)))
+    }
+
+    /// Begins or continues an upload, which [`Ingest::commit_to`] ends. `Busy` if somebody writes it.
+    pub fn begin_upload(&self, id: IngestId, size_max: u64, by: &str) -> Result<Ingest> {
+        let claim = self.shared.names.claim(&id, by, Duration::ZERO)?;
+        Ingest::open(self, Keeper::Later, Expected { id, size: None, size_max }, claim)
+    }
+
+    /// Whether something of it was written, now or by an earlier process.
+    pub fn has_ingest(&self, id: &IngestId) -> bool {
+        let name = id.file_name();
+        rustix::fs::statat(&self.shared.ingests, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Writes a blob that is in memory already.
     pub fn put(&self, lease: &LeaseId, bytes: &[u8], by: &str) -> Result<Stored> {
-        let mut hasher = dhow_archive::hash::Hasher::new(Algorithm::Sha256);
-        hasher.update(bytes);
-        let measured = hasher.finish();
-        let expected = Expected::blob(measured.digest, measured.size);
+        self.put_by(lease, bytes, Algorithm::Sha256, by)
+    }
+
+    /// The same, under a digest by that algorithm.
+    pub fn put_by(
+        &self,
+        lease: &LeaseId,
+        bytes: &[u8],
+        algorithm: Algorithm,
+        by: &str,
+    ) -> Result<Stored> {
+        let expected = Expected::blob(measure(bytes, algorithm), bytes.len() as u64);
         match self.begin(lease, expected, by, Duration::from_secs(60))? {
             Begun::Exists(stored) => Ok(stored),
             Begun::Ingest(mut ingest) => {
@@ -178,11 +200,9 @@ impl Content {
             return Err(ContentError::TooLarge { ingest: IngestId::of(*digest), max: size_max });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(blob.size()).unwrap_or_default());
-        let mut hasher = dhow_archive::hash::Hasher::new(digest.algorithm());
         let read = blob.reader().read_to_end(&mut bytes);
         read.map_err(|error| io("read", blob_path(digest), error))?;
-        hasher.update(&bytes);
-        let actual = hasher.finish().digest;
+        let actual = measure(&bytes, digest.algorithm());
         if actual == *digest {
             Ok(bytes)
         } else {
@@ -301,6 +321,13 @@ impl Shared {
             Algorithm::Sha512 => &self.sha512,
         }
     }
+}
+
+/// The digest of bytes that are in memory.
+pub fn measure(bytes: &[u8], algorithm: Algorithm) -> Digest {
+    let mut hasher = dhow_archive::hash::Hasher::new(algorithm);
+    hasher.update(bytes);
+    hasher.finish().digest
 }
 
 fn blob_size(file: &File, digest: &Digest) -> Result<u64> {

@@ -123,6 +123,16 @@ impl Db {
 }
 
 fn record(connection: &Connection, lease: &str, blob: &Stored, now: i64) -> rusqlite::Result<()> {
+    record_alone(connection, blob, now)?;
+    attach(connection, lease, &blob.digest.to_string())
+}
+
+/// For callers that record in the same transaction what keeps it.
+pub(super) fn record_alone(
+    connection: &Connection,
+    blob: &Stored,
+    now: i64,
+) -> rusqlite::Result<()> {
     let digest = blob.digest.to_string();
     let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
     connection
@@ -130,8 +140,8 @@ fn record(connection: &Connection, lease: &str, blob: &Stored, now: i64) -> rusq
             "INSERT INTO blobs (digest, size, created_ms) VALUES (?1, ?2, ?3)
              ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
         )?
-        .execute(params![digest, size, now])?;
-    attach(connection, lease, &digest)
+        .execute(params![digest, size, now])
+        .map(|_| ())
 }
 
 fn attach(connection: &Connection, lease: &str, digest: &str) -> rusqlite::Result<()> {
@@ -141,7 +151,7 @@ fn attach(connection: &Connection, lease: &str, digest: &str) -> rusqlite::Resul
         .map(|_| ())
 }
 
-fn find(connection: &Connection, digest: &str) -> rusqlite::Result<Option<u64>> {
+pub(super) fn find(connection: &Connection, digest: &str) -> rusqlite::Result<Option<u64>> {
     connection
         .prepare_cached("SELECT size FROM blobs WHERE digest = ?1")?
         .query_row([digest], |row| row.get::<_, i64>(0))

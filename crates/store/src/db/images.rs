@@ -165,7 +165,10 @@ fn has_blob(connection: &Connection, digest: &str) -> rusqlite::Result<bool> {
 }
 
 /// Records what a document points to; says no if its blob is gone.
-fn put_document(connection: &Connection, document: &DocumentRecord) -> rusqlite::Result<bool> {
+pub(super) fn put_document(
+    connection: &Connection,
+    document: &DocumentRecord,
+) -> rusqlite::Result<bool> {
     let digest = document.digest.to_string();
     if !has_blob(connection, &digest)? {
         return Ok(false);

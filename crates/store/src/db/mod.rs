@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod images;
 mod leases;
+mod repositories;
 mod reserve;
 mod schema;
 mod snapshots;
@@ -35,6 +36,10 @@ pub use error::DbError;
 pub use events::EventRow;
 pub(crate) use images::{DocumentKind, DocumentRecord, ImageRecord};
 pub use leases::{Lease, LeaseId};
+pub use repositories::{
+    NewManifest, PruneOptions, Pruned, PushRules, Repositories, RepositoryError,
+    RepositoryManifest, RepositoryTag, RepositoryUsage,
+};
 pub use snapshots::{
     ChainId, Labels, SnapshotKey, SnapshotKeyError, SnapshotNumber, SnapshotRecord,
     SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage,

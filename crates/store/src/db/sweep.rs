@@ -12,9 +12,11 @@ use super::snapshots::{self, SnapshotRecord};
 use super::{Db, DbError, Durability};
 use crate::content::{Departure, Names};
 
-/// Blobs that something keeps. Roots are images and leases; `?1` is now.
+/// Blobs that something keeps. Roots are images, repositories and leases; `?1` is now.
 const ALIVE_BLOBS: &str = "WITH RECURSIVE alive_blobs (digest) AS (
     SELECT target FROM images
+    UNION SELECT digest FROM repository_blobs
+    UNION SELECT digest FROM repository_manifests
     UNION SELECT digest FROM lease_blobs JOIN leases ON lease = id
         WHERE expires_ms IS NULL OR expires_ms > ?1
     UNION SELECT child FROM links JOIN alive_blobs ON parent = digest

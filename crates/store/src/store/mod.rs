@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
 use crate::content::Content;
-use crate::db::{Db, DbError, Lease, LeaseId, SnapshotNumber, SnapshotState};
+use crate::db::{Db, DbError, Lease, LeaseId, Repositories, SnapshotNumber, SnapshotState};
 use crate::image::Images;
 use crate::snapshot::Snapshotter;
 use crate::steps::Steps;
@@ -115,6 +115,11 @@ impl Store {
     /// Images.
     pub fn images(&self) -> &Images {
         &self.images
+    }
+
+    /// Repositories, for a registry.
+    pub fn repositories(&self) -> Repositories {
+        Repositories::new(self.db.clone())
     }
 
     /// Records, for snapshot drivers.
