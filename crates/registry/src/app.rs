@@ -22,6 +22,7 @@ use crate::http::query::{Query, unescape};
 use crate::http::reply::Reply;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::mirror::Mirrors;
 use crate::routes;
 use crate::uploads::Uploads;
 
@@ -37,6 +38,7 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
+    pub(crate) mirrors: Mirrors,
     pub(crate) log: Log,
 }
 

@@ -15,6 +15,7 @@ mod config;
 mod http;
 mod log;
 mod metrics;
+mod mirror;
 mod pattern;
 mod registry;
 mod routes;

@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::config::Config;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::mirror::Mirrors;
 use crate::serve::{self, Listener};
 use crate::tls::Identity;
 use crate::uploads::Uploads;
@@ -109,7 +110,13 @@ impl Registry {
         let audit = audit.map_err(io_at("open", &audit_path))?;
         let repositories = store.repositories();
         let metrics = Metrics::default();
-        let app = App { config, store, repositories, uploads, access, audit, metrics, log };
+        let mirrors = Mirrors::open(&config.mirrors).map_err(|source| RegistryError::Io {
+            doing: "prepare",
+            object: "the mirrors".to_owned(),
+            source,
+        })?;
+        let app =
+            App { config, store, repositories, uploads, access, audit, metrics, mirrors, log };
         Ok(Self { app: Arc::new(app) })
     }
 

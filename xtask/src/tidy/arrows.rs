@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("monitor", &["runtime", "spec", "sys"]),
     ("network", &["spec", "sys"]),
-    ("registry", &["spec", "store"]),
+    ("registry", &["distribution", "spec", "store"]),
     ("runtime", &["spec", "sys"]),
     ("server", &["engine", "spec", "wire"]),
     ("store", &["archive", "spec", "sys"]),

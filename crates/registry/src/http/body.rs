@@ -14,6 +14,7 @@ use bytes::Bytes;
 use dhow_store::Blob;
 use http_body::{Frame, SizeHint};
 use rustix::io::{Errno, ReadWriteFlags};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Bytes of a blob under way to one reader.
@@ -25,6 +26,8 @@ pub(crate) enum Body {
     Whole(Option<Bytes>),
     /// A part of a blob.
     Blob(BlobBody),
+    /// What comes, of a length that is known.
+    Pieces(mpsc::Receiver<io::Result<Bytes>>, u64),
 }
 
 /// A part of a blob that is being sent.
@@ -119,6 +122,14 @@ impl http_body::Body for Body {
         let piece = match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
             Self::Blob(blob) => blob.poll_piece(context),
+            Self::Pieces(pieces, left) => pieces.poll_recv(context).map(|piece| match piece {
+                Some(Ok(bytes)) => {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    Some(Ok(bytes))
+                }
+                None if *left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                piece => piece,
+            }),
         };
         piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
@@ -127,6 +138,7 @@ impl http_body::Body for Body {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Blob(blob) => blob.left.is_empty(),
+            Self::Pieces(_, left) => *left == 0,
         }
     }
 
@@ -134,6 +146,7 @@ impl http_body::Body for Body {
         SizeHint::with_exact(match self {
             Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Self::Blob(blob) => blob.left.end - blob.left.start,
+            Self::Pieces(_, left) => *left,
         })
     }
 }

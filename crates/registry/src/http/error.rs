@@ -100,9 +100,15 @@ impl ApiError {
         error
     }
 
+    /// Other words for the client.
+    pub(crate) fn saying(mut self, message: &str) -> Self {
+        message.clone_into(&mut self.message);
+        self
+    }
+
     fn full(cause: impl fmt::Display) -> Self {
         let error = Self::internal(cause).with_status(StatusCode::INSUFFICIENT_STORAGE);
-        Self { message: "no space left in the registry".to_owned(), ..error }
+        error.saying("no space left in the registry")
     }
 
     pub(crate) fn status(&self) -> StatusCode {

@@ -18,6 +18,7 @@ use crate::http::call::Call;
 use crate::http::error::{ApiError, Code};
 use crate::http::range::{self, Asked};
 use crate::http::reply::{CONTENT_DIGEST, Reply};
+use crate::mirror;
 
 /// Bytes under a digest never change.
 const FOREVER: &str = "private, max-age=31536000, immutable";
@@ -39,7 +40,14 @@ pub(super) async fn dispatch(
 async fn read(app: &Arc<App>, call: &Call, name: &RepositoryPath, digest: &Digest) -> Answer {
     let etag = format!("\"{digest}\"");
     let found = find(app, name, digest).await?;
-    let blob = found.ok_or_else(|| unknown(digest))?;
+    let blob = match found {
+        Some(blob) => blob,
+        None => match mirror::blob(app, call, name, digest).await? {
+            Some(reply) => return Ok(reply),
+            // It may have come meanwhile.
+            None => find(app, name, digest).await?.ok_or_else(|| unknown(digest))?,
+        },
+    };
     if is_known(call, &etag) {
         return Ok(Reply::new(StatusCode::NOT_MODIFIED).with(ETAG, &etag));
     }

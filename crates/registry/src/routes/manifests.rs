@@ -18,6 +18,7 @@ use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::{ApiError, Code};
 use crate::http::reply::{CONTENT_DIGEST, Reply};
+use crate::mirror;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -42,7 +43,7 @@ pub(super) async fn dispatch(
 }
 
 async fn read(app: &Arc<App>, call: &Call, name: &RepositoryPath, target: Target) -> Answer {
-    let found = find(app, name, &target).await?;
+    let found = mirror::manifest(app, name, &target).await?;
     let Some(manifest) = found else { return Err(unknown(app, name, &target).await) };
     let etag = format!("\"{}\"", manifest.digest);
     if super::blobs::is_known(call, &etag) {
@@ -98,6 +99,7 @@ async fn unknown(app: &Arc<App>, name: &RepositoryPath, target: &Target) -> ApiE
 }
 
 async fn push(app: &Arc<App>, call: &mut Call, name: &RepositoryPath, target: Target) -> Answer {
+    mirror::refuse_writing(app, name)?;
     let declared = declared_type(call)?;
     let max = usize::try_from(app.config.limits.manifest_bytes).unwrap_or(usize::MAX);
     let bytes = call.read_all(max.min(MANIFEST_BYTES_MAX)).await?;

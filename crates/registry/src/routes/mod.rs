@@ -21,6 +21,8 @@ use crate::http::call::Call;
 use crate::http::error::{ApiError, Code};
 use crate::http::reply::Reply;
 
+pub(crate) use manifests::{find as find_manifest, store as store_manifest};
+
 type Answer = Result<Reply, ApiError>;
 
 /// Answers what lies below `/v2/`.

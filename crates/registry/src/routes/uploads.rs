@@ -17,6 +17,7 @@ use crate::http::call::{Batch, Call, next_batch};
 use crate::http::error::{ApiError, Code};
 use crate::http::range;
 use crate::http::reply::{CONTENT_DIGEST, Reply};
+use crate::mirror;
 use crate::uploads::UploadId;
 
 /// How long a request waits for another one that has the upload.
@@ -27,6 +28,7 @@ const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(super) async fn begin(app: &Arc<App>, call: &mut Call, name: &RepositoryPath) -> Answer {
     only(call, &[Method::POST])?;
     app.access.allow(call, name, Action::Push)?;
+    mirror::refuse_writing(app, name)?;
     if let Some(mount) = call.query.get("mount") {
         let digest = digest_of(mount)?;
         if mount_from_anywhere(app, call, name, &digest).await? {

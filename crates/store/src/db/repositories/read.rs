@@ -54,6 +54,15 @@ impl Repositories {
         self.query(sql, params![digest.to_string()], |row| row.get(0))
     }
 
+    /// Manifests of the repository that point to a blob or a manifest.
+    pub fn naming(&self, path: &RepositoryPath, digest: &Digest) -> Result<Vec<Digest>, DbError> {
+        let sql = "SELECT parent FROM links JOIN repository_manifests m ON m.digest = parent
+             JOIN repositories r ON r.id = m.repository
+             WHERE r.name = ?1 AND child = ?2 ORDER BY parent LIMIT 16";
+        let params = params![path.as_str(), digest.to_string()];
+        self.query(sql, params, |row| read_digest(row, 0))
+    }
+
     /// A manifest of the repository.
     pub fn manifest(
         &self,
