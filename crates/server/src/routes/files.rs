@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::convert;
-use crate::http::base64;
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
 use crate::http::transfer::{BodyReader, archive_sink};
 use crate::routes::images::{parse_tag, platform};
+use dhow_spec::base64;
 
 const TAR: &str = "application/x-tar";
 /// Where clients look for what stands at a path.
