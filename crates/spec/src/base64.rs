@@ -50,21 +50,6 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     (count != 6).then_some(out)
 }
 
-/// Encodes in the alphabet of everybody, with padding.
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit > group.len() { '=' } else { DIGITS[value as usize].into() });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
