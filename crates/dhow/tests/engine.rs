@@ -34,6 +34,21 @@ fn a_run_passes_output_input_and_code() {
 }
 
 #[test]
+fn a_container_has_clocks_of_its_own() {
+    let Some(engine) = TestEngine::start("a_container_has_clocks_of_its_own") else { return };
+    let uptime = |words: &[&str]| {
+        let run = [&["run", "--rm"], words, &[IMAGE, "cat", "/proc/uptime"]].concat();
+        let said = engine.ok(&run);
+        said.split('.').next().and_then(|text| text.parse::<u64>().ok()).expect("seconds")
+    };
+    let ahead = uptime(&["--time-offset", "boottime=500000"]) - uptime(&[]);
+    assert!((499_000..500_001).contains(&ahead), "{ahead}");
+    let refused = engine.dhow(&["run", "--time-offset", "realtime=1", IMAGE]);
+    assert_eq!(refused.code, 125);
+    assert!(refused.err.contains("time offset"), "{refused:?}");
+}
+
+#[test]
 fn what_cannot_be_run_says_why() {
     let Some(engine) = TestEngine::start("what_cannot_be_run_says_why") else { return };
     engine.ok(&["create", "--name", "taken", IMAGE]);

@@ -133,6 +133,7 @@ pub(crate) const CREATE: &[Flag] = &[
     Flag::int("stop-timeout", "Seconds to wait for it to stop"),
     Flag::list("storage-opt", "Option of the storage driver"),
     Flag::map("sysctl", "Kernel setting for its namespaces").checked(text::check_sysctl),
+    Flag::list("time-offset", "Seconds by which its clocks differ ([monotonic=|boottime=]SECONDS)"),
     Flag::list("tmpfs", "Directory in memory"),
     Flag::switch("tty", "Give it a terminal").short('t'),
     Flag::list("ulimit", "Limit of a resource").of("ulimit", check_ulimit),

@@ -224,6 +224,7 @@ fn host(matches: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, Fail
         readonly_rootfs: matches.on("read-only"),
         security_opt,
         storage_opt: storage(&matches.list("storage-opt"))?,
+        time_offsets: matches.list("time-offset").into_iter().map(str::to_owned).collect(),
         tmpfs: matches
             .list("tmpfs")
             .into_iter()

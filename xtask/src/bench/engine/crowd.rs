@@ -66,7 +66,13 @@ fn start(peer: &Peer, names: &[String]) -> Result<Duration, TaskError> {
             let Some(name) = waiting.next() else { break };
             let name = format!("--name={name}");
             let mut command = peer.run(&["-d", &name, IMAGE, "sleep", "10000"])?;
-            running.push(command.stderr(Stdio::null()).spawn().at("start", "a client")?);
+            running.push(
+                command
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .at("start", "a client")?,
+            );
         }
         if running.is_empty() {
             return Ok(begun.elapsed());
@@ -103,7 +109,13 @@ fn steady(peer: &Peer) -> Result<f64, TaskError> {
     loop {
         while running.len() < CLIENTS && begun.elapsed() < STEADY {
             let mut command = peer.run(&["--rm", IMAGE, "true"])?;
-            running.push(command.stderr(Stdio::null()).spawn().at("start", "a client")?);
+            running.push(
+                command
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .at("start", "a client")?,
+            );
         }
         if running.is_empty() {
             return Ok(f64::from(done) / begun.elapsed().as_secs_f64());

@@ -105,10 +105,12 @@ impl Peer {
             Kind::Podman => {
                 command.arg("--root").arg(self.dir.join("data"));
                 command.arg("--runroot").arg(self.dir.join("run"));
-                command.args(["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs"])
+                command.args(["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs"]);
+                // Its own choice, crun, refuses hosts with both versions of cgroups.
+                command.args(["--runtime", "runc"])
             }
         };
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(words).stdin(Stdio::null());
         Ok(command)
     }
 
@@ -145,6 +147,18 @@ impl Peer {
             Kind::Dhow => program.ends_with("dhow") && words.next().as_deref() == Some("monitor"),
             Kind::Docker => program.contains("containerd-shim"),
             Kind::Podman => program.contains("conmon"),
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if self.kind == Kind::Podman {
+            // It keeps this mounted, and has no daemon that would end. Without it there is nothing to do.
+            let _ = rustix::mount::unmount(
+                self.dir.join("data/overlay"),
+                rustix::mount::UnmountFlags::DETACH,
+            );
         }
     }
 }
