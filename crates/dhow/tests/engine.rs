@@ -312,6 +312,75 @@ fn images_go_to_a_registry_and_come_back() {
 }
 
 #[test]
+fn tcp_is_for_those_with_a_certificate() {
+    let test = "tcp_is_for_those_with_a_certificate";
+    let ours = Certificates::make(test);
+    let theirs = Certificates::make(&format!("{test}-others"));
+    let file = |name: &str| ours.0.join(name).display().to_string();
+    let address = "tcp://127.0.0.1:23760";
+    // Nobody else is in the test's network namespace: any port is free.
+    let flags = [
+        format!("--host={address}"),
+        "--tlsverify".to_owned(),
+        format!("--tlscacert={}", file("ca.pem")),
+        format!("--tlscert={}", file("cert.pem")),
+        format!("--tlskey={}", file("key.pem")),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let Some(engine) = TestEngine::with_flags(test, &flags) else { return };
+    let client = |certificates: &Certificates, words: &[&str]| {
+        let mut command = engine.command(words);
+        command.env("DHOW_HOST", address).env("DOCKER_TLS_VERIFY", "1");
+        command.env("DOCKER_CERT_PATH", &certificates.0);
+        said(command.output().expect("a client"))
+    };
+    // Streams go this way, too.
+    let run = client(&ours, &["run", "--rm", IMAGE, "echo", "encrypted"]);
+    assert_eq!((run.out.as_str(), run.code), ("encrypted\n", 0), "{run:?}");
+    let stranger = client(&theirs, &["ps"]);
+    assert_eq!((stranger.out.as_str(), stranger.code), ("", 1), "{stranger:?}");
+    // One without TLS learns nothing.
+    let mut plain = TcpStream::connect("127.0.0.1:23760").expect("connected");
+    plain.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").expect("asked");
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("OK"), "{answer:?}");
+}
+
+/// An authority, and one certificate of it for server and client alike, as Docker's programs name them.
+struct Certificates(std::path::PathBuf);
+
+impl Certificates {
+    fn make(name: &str) -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+        let place = std::env::temp_dir().join(format!("dhow-{name}-{}", std::process::id()));
+        std::fs::create_dir(&place).expect("a directory");
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &authority).expect("a certificate");
+        let files = [
+            ("ca.pem", authority.pem()),
+            ("cert.pem", certificate.pem()),
+            ("key.pem", key.serialize_pem()),
+        ];
+        for (file, text) in files {
+            std::fs::write(place.join(file), text).expect("a file");
+        }
+        Self(place)
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
 fn a_second_engine_is_refused() {
     let Some(engine) = TestEngine::start("a_second_engine_is_refused") else { return };
     let mut second = Command::new(whole::PROGRAM);

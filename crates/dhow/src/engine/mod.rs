@@ -3,6 +3,7 @@
 //! Invariant: an end of the engine is no end of any container.
 //! Absent on purpose: what an engine does, and what is said on its sockets.
 
+mod cgroup;
 mod settings;
 
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhow_distribution::{Client, Config, Insecure, RegistryConfig, SystemResolver};
+use dhow_distribution::{Client, Config, Insecure, Proxies, RegistryConfig, SystemResolver};
 use dhow_engine::{Engine, EngineOptions, EventsRequest, ListRequest};
 use dhow_server::{Address, Listener, Server, ServerOptions, TlsIdentity};
 use rustix::process::{Resource, Rlimit};
@@ -52,6 +53,9 @@ fn run(words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     if settings.ready_fd.is_some() {
         // Whoever started us may end, and take its session with it. A leader of a group has one already.
         let _ = rustix::process::setsid();
+        if let Err(error) = cgroup::leave(&settings.defaults.cgroup_parent) {
+            say(&format_args!("the engine stays in its starter's cgroup: {error}"));
+        }
     }
     raise_descriptors();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -125,6 +129,7 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
         .find_map(|path| std::fs::read(path).ok());
     let agent = concat!("dhow/", env!("CARGO_PKG_VERSION"));
     let mut config = Config::new(agent, roots.unwrap_or_default());
+    config.proxies = proxies()?;
     config.insecure = Insecure::parse(settings.insecure.iter().map(String::as_str))?;
     if !settings.mirrors.is_empty() {
         let mirrors = settings.mirrors.clone();
@@ -132,6 +137,17 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
         config.registries.insert("docker.io".to_owned(), entry);
     }
     Ok(Client::new(config, Arc::new(SystemResolver))?)
+}
+
+/// The machine's proxies, in either spelling, as Go's programs read them.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+fn proxies() -> Result<Proxies, Failure> {
+    let variable = |name: &str| {
+        let spellings = [name.to_ascii_uppercase(), name.to_owned()];
+        let mut said = spellings.iter().filter_map(|name| std::env::var(name).ok());
+        said.find(|value| !value.is_empty()).unwrap_or_default()
+    };
+    Ok(Proxies::parse(&variable("http_proxy"), &variable("https_proxy"), &variable("no_proxy"))?)
 }
 
 fn listen(settings: &Settings) -> Result<Vec<Listener>, Failure> {

@@ -70,6 +70,7 @@ impl TestEngine {
         let mut command = Command::new(PROGRAM);
         command.arg("engine").arg("--data-root").arg(self.root.join("data"));
         command.arg("--exec-root").arg(self.root.join("run"));
+        command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         command.args(["--group", "", "--cgroup-parent", self.name()]).args(&self.flags);
         let log = fs::File::options().create(true).append(true).open(self.root.join("engine.log"));
         let log = log.expect("a log");
