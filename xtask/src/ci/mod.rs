@@ -30,6 +30,7 @@ const STEPS: &[(&str, Step)] = &[
     ("lint", steps::lint),
     ("build", steps::build),
     ("test", suite::run),
+    ("images", steps::images),
     ("release", steps::release),
     ("contest", steps::contest),
     ("official", steps::official),

@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 
 use super::Tally;
 use crate::task::{At, TaskError, find_program, run, scratch, workspace};
-use crate::{contest as contests, guest, tidy as rules};
+use crate::{contest as contests, guest, images, tidy as rules};
 
 /// The rules that no compiler knows.
 pub(super) fn tidy(_: &mut Tally) -> Result<(), TaskError> {
@@ -40,6 +40,19 @@ pub(super) fn lint(_: &mut Tally) -> Result<(), TaskError> {
 /// What a developer builds.
 pub(super) fn build(_: &mut Tally) -> Result<(), TaskError> {
     run(&mut cargo(&["build", "--locked", "--workspace"]))
+}
+
+/// An image that archives find hard, by way of other programs.
+pub(super) fn images(tally: &mut Tally) -> Result<(), TaskError> {
+    if !geteuid().is_root() {
+        tally.skip("images", "needs root: it mounts, and makes devices");
+        return Ok(());
+    }
+    if let Some(name) = images::missing() {
+        tally.skip("images", &format!("no {name} on this machine"));
+        return Ok(());
+    }
+    images::run(parser(&["--quick"]))
 }
 
 /// What is shipped, and the contest's own programs.

@@ -19,7 +19,9 @@ use std::time::Instant;
 use lexopt::prelude::*;
 
 pub(crate) use self::peers::{Build, missing};
-use self::peers::{Dhow, Umoci, skopeo_convert, skopeo_copy, skopeo_diff_ids, skopeo_digest};
+use self::peers::{
+    Dhow, Shown, Umoci, skopeo_convert, skopeo_copy, skopeo_diff_ids, skopeo_digest,
+};
 pub(crate) use self::registry::Registry;
 pub(crate) use self::sample::debian;
 use self::tree::{Closeness, compare};
@@ -189,10 +191,10 @@ impl Case<'_> {
         let remote = format!("docker://{name}");
         let here = Dhow::new(self.build, self.dir.join("here"), "overlay2");
         here.import(&name, &self.tree)?;
-        let shown = here.show(&name)?;
-        let pushed = here.run(&["push", &name])?;
+        // What was imported is plain, and compressed on the way out: another manifest, the same image.
+        let plain = here.show(&name)?;
+        let shown = Shown { id: here.run(&["push", &name])?, ..plain };
         let mut faults = Vec::new();
-        same(&mut faults, "the digest that push says", &shown.id, &pushed);
         same(&mut faults, "the digest in the registry", &shown.id, &skopeo_digest(&remote)?);
         let layout = Umoci::at(self.dir.join("theirs"));
         skopeo_copy(&remote, &layout.name("1"))?;
