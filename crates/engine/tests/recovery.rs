@@ -69,7 +69,7 @@ fn a_killed_monitor_is_replaced() {
         rig.start("runs", sh(COUNT)).await;
         let pid = rig.pid("runs").await;
         let id = rig.id("runs").await;
-        for _ in 0..3 {
+        for _ in 0..kills(3) {
             kill(monitor_of(&id).expect("a monitor"));
             // Its processes are told by the next one.
             rig.until_async(async || rig.engine().top("runs", "").await.ok()).await;
@@ -77,13 +77,18 @@ fn a_killed_monitor_is_replaced() {
             assert_eq!(rig.pid("runs").await, pid);
         }
         rig.engine().stop("runs", StopRequest::default()).await.expect("stopped");
+        assert_counted(&rig.logs("runs", LogsRequest::default()).await);
     });
+}
+
+/// How often something is killed: enough for every run, or what `DHOW_KILLS` says.
+fn kills(usual: u64) -> u64 {
+    std::env::var("DHOW_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 #[test]
 fn engines_are_killed_at_random_moments() {
     const CONTAINERS: usize = 20;
-    const KILLS: u64 = 12;
     Rig::run("engines_are_killed_at_random_moments", async |rig| {
         for number in 0..CONTAINERS {
             let mut request = sh(COUNT);
@@ -96,7 +101,7 @@ fn engines_are_killed_at_random_moments() {
         }
         rig.close().await;
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        for round in 0..KILLS {
+        for round in 0..kills(12) {
             let mut engine = spawn(&rig.root);
             seed ^= seed << 13;
             seed ^= seed >> 7;

@@ -47,7 +47,7 @@ pub use snapshot::{
 pub use steps::Steps;
 pub use store::{
     CheckReport, CollectOptions, Collected, DiskUsage, Finding, Recovered, Store, StoreError,
-    StoreOptions,
+    StoreOptions, take_lock,
 };
 pub use tarball::{
     Changes, CommitError, EntryFault, Import, LoadError, LoadLimits, Loaded, SaveError, SaveItem,

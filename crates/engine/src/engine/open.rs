@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,6 @@ use dhow_store::{
     Btrfs, Clock, Overlay2, SnapshotError, Snapshots, Snapshotter, Steps, Store, StoreError,
     StoreOptions, Vfs,
 };
-use rustix::fs::FlockOperation;
 use tokio::task::spawn_blocking;
 
 use super::{Engine, Shared};
@@ -194,7 +193,7 @@ fn take_exec_root(exec_root: &Path) -> Result<File, OpenError> {
         .mode(0o711)
         .create(exec_root)
         .map_err(failed("make"))?;
-    let mut file = File::options()
+    let file = File::options()
         .read(true)
         .write(true)
         .create(true)
@@ -202,16 +201,8 @@ fn take_exec_root(exec_root: &Path) -> Result<File, OpenError> {
         .mode(0o644)
         .open(exec_root.join("engine.pid"))
         .map_err(failed("open the lock in"))?;
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        file.take(32).read_to_string(&mut pid).map_err(failed("read the lock in"))?;
-        let pid = pid.trim().to_owned();
-        return Err(OpenError::InUse { exec_root: exec_root.to_owned(), pid });
-    }
-    file.set_len(0).map_err(failed("empty the lock in"))?;
-    let line = format!("{}\n", std::process::id());
-    file.write_all(line.as_bytes()).map_err(failed("write the lock in"))?;
-    Ok(file)
+    let taken = dhow_store::take_lock(file).map_err(failed("take the lock in"))?;
+    taken.map_err(|pid| OpenError::InUse { exec_root: exec_root.to_owned(), pid })
 }
 
 /// Says whether the machine has booted since the last engine, and writes down when it last did.

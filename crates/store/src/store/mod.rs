@@ -8,6 +8,7 @@
 mod check;
 mod collect;
 mod error;
+mod lock;
 mod root;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::steps::Steps;
 pub use check::{CheckReport, Finding};
 pub use collect::{CollectOptions, Collected};
 pub use error::StoreError;
+pub use lock::take_lock;
 
 use root::Root;
 

@@ -12,10 +12,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::StoreError;
+use super::{StoreError, take_lock};
 
 /// The newest layout that we know.
 const LAYOUT: u32 = 1;
@@ -109,21 +109,10 @@ fn lock(directory: BorrowedFd<'_>, path: &Path) -> Result<File, StoreError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(directory, "lock", flags, Mode::RUSR | Mode::WUSR)
         .map_err(|error| failed("open", error.into()))?;
-    let mut file = File::from(file);
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            file.take(32).read_to_string(&mut pid).map_err(|error| failed("read", error))?;
-            let (root, pid) = (path.to_owned(), pid.trim().to_owned());
-            return Err(StoreError::InUse { root, pid });
-        }
-        Err(error) => return Err(failed("lock", error.into())),
+    match take_lock(File::from(file)).map_err(|error| failed("take", error))? {
+        Ok(file) => Ok(file),
+        Err(pid) => Err(StoreError::InUse { root: path.to_owned(), pid }),
     }
-    file.set_len(0).map_err(|error| failed("empty", error))?;
-    let pid = format!("{}\n", std::process::id());
-    file.write_all(pid.as_bytes()).map_err(|error| failed("write", error))?;
-    Ok(file)
 }
 
 fn create(directory: BorrowedFd<'_>, name: &str) -> io::Result<File> {
