@@ -9,34 +9,44 @@ mod packages;
 mod steps;
 mod suite;
 
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 
 use crate::columns::Columns;
-use crate::task::TaskError;
+use crate::task::{At, TaskError, scratch};
 
 const USAGE: &str = "\
 cargo xtask ci [--guests]
   --guests  also the contest on a stock kernel with pure cgroup v2 (slow)";
 
-type Step = fn(&mut Tally) -> Result<(), TaskError>;
+#[derive(Clone, Copy)]
+enum Step {
+    /// Done when its turn comes.
+    Here(fn(&mut Tally) -> Result<(), TaskError>),
+    /// A program that mostly waits: begun when its turn comes, and waited for after all others.
+    Beside(fn(&mut Tally) -> Option<Command>),
+}
+use Step::{Beside, Here};
 
 const STEPS: &[(&str, Step)] = &[
-    ("packages", packages::install),
-    ("tidy", steps::tidy),
-    ("format", steps::format),
-    ("licences", steps::licences),
-    ("lint", steps::lint),
-    ("build", steps::build),
-    ("test", suite::run),
-    ("images", steps::images),
-    ("release", steps::release),
-    ("contest", steps::contest),
-    ("official", steps::official),
-    ("budget", budget::check),
+    ("packages", Here(packages::install)),
+    ("tidy", Here(steps::tidy)),
+    ("format", Here(steps::format)),
+    ("licences", Here(steps::licences)),
+    ("lint", Here(steps::lint)),
+    ("build", Here(steps::build)),
+    ("release", Here(steps::release)),
+    ("official", Beside(steps::official)),
+    ("test", Here(suite::run)),
+    ("images", Here(steps::images)),
+    ("contest", Here(steps::contest)),
+    ("budget", Here(budget::check)),
 ];
-const GUESTS: (&str, Step) = ("guests", steps::guests);
+const GUESTS: (&str, Step) = ("guests", Here(steps::guests));
 
 /// What was counted. A step that counts nothing itself is one check.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -83,13 +93,32 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
     let start = Instant::now();
     let (mut total, mut table) =
         (Tally::default(), Columns::new(["step", "result", "seconds", "CPU"]));
+    let mut beside = Vec::new();
     for (name, step) in chosen {
         println!("== {name}");
         let (mut tally, begin, used) = (Tally::default(), Instant::now(), children_cpu());
-        let result = step(&mut tally);
+        let result = match step {
+            Here(step) => step(&mut tally),
+            Beside(command) => match command(&mut tally).map(Companion::begin) {
+                None => Ok(()),
+                Some(Ok(companion)) => {
+                    beside.push((name, begin, companion));
+                    continue;
+                }
+                Some(Err(error)) => Err(error),
+            },
+        };
         if let Err(error) = &result {
             println!("{name}: {error}");
         }
+        let cpu = children_cpu().saturating_sub(used);
+        table.push([name, word(&tally, &result), &seconds(begin.elapsed()), &seconds(cpu)]);
+        total.add(tally, &result);
+    }
+    for (name, begin, companion) in beside {
+        println!("== {name}");
+        let used = children_cpu();
+        let (tally, result) = (Tally::default(), companion.end());
         let cpu = children_cpu().saturating_sub(used);
         table.push([name, word(&tally, &result), &seconds(begin.elapsed()), &seconds(cpu)]);
         total.add(tally, &result);
@@ -99,6 +128,30 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
     total.skipped.iter().for_each(|skip| println!("SKIPPED {skip}"));
     println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped.len());
     if total.failed == 0 { Ok(()) } else { Err(TaskError::Bad) }
+}
+
+/// A program beside the other steps; what it says is kept until it has ended.
+struct Companion {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Companion {
+    fn begin(mut command: Command) -> Result<Self, TaskError> {
+        let said = scratch("ci")?.join(format!("beside.{}", std::process::id()));
+        let file = File::create(&said).at("create", &said)?;
+        let both = file.try_clone().at("duplicate", &said)?;
+        command.stdin(Stdio::null()).stdout(file).stderr(both);
+        let child = command.spawn().at("start", command.get_program())?;
+        Ok(Self { child, said })
+    }
+
+    fn end(mut self) -> Result<(), TaskError> {
+        let status = self.child.wait().at("wait for", &self.said)?;
+        print!("{}", fs::read_to_string(&self.said).at("read", &self.said)?);
+        fs::remove_file(&self.said).at("remove", &self.said)?;
+        if status.success() { Ok(()) } else { Err(TaskError::Bad) }
+    }
 }
 
 fn word(tally: &Tally, result: &Result<(), TaskError>) -> &'static str {

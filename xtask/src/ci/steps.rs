@@ -76,17 +76,20 @@ pub(super) fn contest(tally: &mut Tally) -> Result<(), TaskError> {
     result
 }
 
-/// The validation programs of the specification's authors.
-pub(super) fn official(tally: &mut Tally) -> Result<(), TaskError> {
+/// The validation programs of the specification's authors, by a process of their own.
+pub(super) fn official(tally: &mut Tally) -> Option<Command> {
     if find_program("go").is_none() {
         tally.skip("official", "no Go on this machine");
-        return Ok(());
+        return None;
     }
     if !geteuid().is_root() {
         tally.skip("official", "needs root");
-        return Ok(());
+        return None;
     }
-    contests::run(parser(&["--official"]))
+    // By our process: cargo may put another program in our file's place meanwhile.
+    let mut command = Command::new(format!("/proc/{}/exe", std::process::id()));
+    command.args(["contest", "--official"]);
+    Some(command)
 }
 
 /// The contest again, where all controllers are on cgroup v2.

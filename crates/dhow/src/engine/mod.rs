@@ -248,8 +248,8 @@ async fn idle(engine: &Engine, server: &Server) {
 }
 
 fn say(line: &dyn Display) {
-    // If nobody takes it there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    // In one write: lines of several threads stay whole. If nobody takes it there is nobody to tell.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
