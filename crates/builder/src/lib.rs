@@ -1,6 +1,26 @@
 //! From a Dockerfile to an image: the language, the stages, the cache keys.
 //!
-//! Invariant: nothing here touches a disk, a process or a registry: they are brought by whoever builds.
-//! Absent on purpose: the store's layout, the API, async code. A stage is a thread.
+//! The way: [`dockerfile`] reads the file; [`build`] walks the stages that the target needs, each in a thread of
+//! its own, and asks a [`Worker`] for bases, layers and commands; [`Context`] holds the files that were sent.
+//! Invariant: nothing here touches a process, a registry or the store; whoever builds brings them as a [`Worker`].
+//! A step's key holds what its result depends on and nothing else.
+//! Absent on purpose: the store's layout, the API, async code.
 
+mod build;
+mod context;
+mod copy;
 pub mod dockerfile;
+mod error;
+mod files;
+mod observer;
+mod worker;
+
+pub use build::{Ask, Built, build};
+pub use context::{Context, ContextError, ContextLimits};
+pub use error::{BuildError, Fault};
+pub use files::{FileInfo, FileKind, Files, FilesError};
+pub use observer::{Event, Observer};
+pub use worker::{
+    Base, Bind, CacheMount, Layer, Once, Ran, Record, RunStep, SecretMount, TmpfsMount, WorkError,
+    Worker,
+};

@@ -158,6 +158,23 @@ impl Config {
         write_file(&self.path(), &json.pretty(4))
     }
 
+    /// The value of `X-Registry-Config`: every login that is known, by its registry.
+    pub(crate) fn all_auths(&self) -> Result<String, Failure> {
+        let auths = self.json.get("auths").fields().iter();
+        let helped = self.json.get("credHelpers").fields().iter();
+        let mut document = object::<&str, Json>([]);
+        for (server, _) in auths.chain(helped) {
+            let login = match self.helper(server) {
+                Some(helper) => crate::credentials::ask(&helper, server)?,
+                None => self.stored(server),
+            };
+            if let Some(login) = login {
+                document.set(server, login);
+            }
+        }
+        Ok(base64::encode_url(document.compact().as_bytes()))
+    }
+
     /// A program that keeps a registry's passwords.
     pub(crate) fn helper(&self, server: &str) -> Option<String> {
         let own = self.json.get("credHelpers").text(server);

@@ -10,6 +10,7 @@ mod client;
 mod clock;
 mod commands;
 mod config;
+mod context;
 mod create;
 mod credentials;
 mod failure;

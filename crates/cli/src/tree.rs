@@ -38,6 +38,8 @@ pub(crate) struct Group {
 }
 
 pub(crate) const GROUPS: &[Group] = &[
+    Group { name: "builder", about: "Manage builds" },
+    Group { name: "buildx", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "engine", about: "Manage the engine on this machine" },
@@ -49,9 +51,6 @@ pub(crate) const GROUPS: &[Group] = &[
 /// Names of Docker's that lead to nothing here, for now: refused by name, not as a typing error.
 const UNBUILT: &[&str] = &[
     "bake",
-    "build",
-    "builder",
-    "buildx",
     "checkpoint",
     "compose",
     "config",
@@ -67,7 +66,6 @@ const UNBUILT: &[&str] = &[
     "trust",
     "context export",
     "context import",
-    "image build",
     "volume update",
 ];
 

@@ -3,6 +3,7 @@
 //! Invariant: a slow operation holds nothing that a listing needs; whatever is interrupted can be done again.
 //! Absent on purpose: HTTP routes, Docker's JSON, command lines.
 
+mod build;
 mod clock;
 mod containers;
 mod engine;
@@ -16,6 +17,9 @@ mod readiness;
 mod testing;
 pub mod volumes;
 
+pub use build::{
+    Build, BuildCacheRow, BuildFault, BuildOptions, BuiltImage, CachePrune, CachePruned, Cancel,
+};
 pub use containers::asks::{
     AttachRequest, AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart, ListRequest,
     LogsRequest, RemoveRequest, StopRequest, WaitCondition, Waited,
@@ -29,6 +33,7 @@ pub use containers::top::Top;
 pub use containers::views::{
     ContainerDetails, ContainerSize, ContainerSummary, Created, MountDetails,
 };
+pub use dhow_builder::{Event as BuildEvent, Observer as BuildObserver};
 pub use dhow_distribution::{Credentials, Event as Transfer};
 pub use dhow_runtime::{IoCount, Usage};
 pub use dhow_store::{ChangeKind, PathStat};

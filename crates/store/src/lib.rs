@@ -25,11 +25,11 @@ pub use content::{
     Stored, measure,
 };
 pub use db::{
-    ChainId, ContainerChange, ContainerRecordError, ContainerRow, Db, DbError, Durability,
-    EventRow, Labels, Lease, LeaseId, NewManifest, PruneOptions, Pruned, PushRules, Repositories,
-    RepositoryError, RepositoryManifest, RepositoryTag, RepositoryUsage, SnapshotKey,
-    SnapshotKeyError, SnapshotNumber, SnapshotRecord, SnapshotRecordError, SnapshotRecords,
-    SnapshotState, SnapshotUsage, VolumeRow,
+    BuildRow, BuildRowKind, ChainId, ContainerChange, ContainerRecordError, ContainerRow, Db,
+    DbError, Durability, EventRow, Labels, Lease, LeaseId, NewManifest, PruneOptions, Pruned,
+    PushRules, Repositories, RepositoryError, RepositoryManifest, RepositoryTag, RepositoryUsage,
+    SnapshotKey, SnapshotKeyError, SnapshotNumber, SnapshotRecord, SnapshotRecordError,
+    SnapshotRecords, SnapshotState, SnapshotUsage, VolumeRow,
 };
 pub use files::{FilesError, LiveRoot, PathStat, UnpackOptions};
 pub use image::{
@@ -38,7 +38,7 @@ pub use image::{
 };
 pub use layer::{
     Applied, ApplyError, ApplyFault, ApplyOptions, ChangeKind, CopiedUp, DiffError, DiffOptions,
-    DiffSink, IdRange, LayerWriter, Owners, RootView, TreeError, Unmakeable,
+    DiffSink, IdRange, LayerWriter, Owners, RootEntry, RootView, TreeError, Unmakeable,
 };
 pub use snapshot::{
     Btrfs, Mounts, Overlay2, PrepareOptions, SnapshotError, Snapshots, SnapshotsError, Snapshotter,

@@ -45,9 +45,9 @@ pub use network::{
 pub use progress::{ErrorDetail, JsonMessage, ProgressDetail};
 pub use stream::{FRAME_HEADER_BYTES, Frame, FrameError, FrameReader, Stream, frame_header};
 pub use system::{
-    Commit, Component, ContainersUsage, DiskUsage, DistributionInspect, Firewall, ImagesUsage,
-    IndexInfo, Info, PlatformName, Plugins, RegistryConfig, Runtime, SwarmInfo, Usage, Version,
-    VolumesUsage,
+    BuildCache, BuildCachePruned, BuildCacheUsage, Commit, Component, ContainersUsage, DiskUsage,
+    DistributionInspect, Firewall, ImagesUsage, IndexInfo, Info, PlatformName, Plugins,
+    RegistryConfig, Runtime, SwarmInfo, Version, VolumesUsage,
 };
 pub use volume::{CreateVolume, Volume, VolumeUsage, Volumes, VolumesPruned};
 

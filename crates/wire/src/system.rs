@@ -161,7 +161,7 @@ object! {
         images: Option<ImagesUsage> => "ImageUsage",
         containers: Option<ContainersUsage> => "ContainerUsage",
         volumes: Option<VolumesUsage> => "VolumeUsage",
-        build_cache: Option<Usage> => "BuildCacheUsage",
+        build_cache: Option<BuildCacheUsage> => "BuildCacheUsage",
     }
 
     /// What a registry has under a name.
@@ -170,12 +170,33 @@ object! {
         platforms: Option<Vec<Platform>> = "Platforms",
     }
 
-    /// What one kind of thing takes.
-    Usage {
+    /// What builds remember takes.
+    BuildCacheUsage {
         active_count: i64 => "ActiveCount",
+        items: Vec<BuildCache> => "Items",
         reclaimable: i64 => "Reclaimable",
         total_count: i64 => "TotalCount",
         total_size: i64 => "TotalSize",
+    }
+
+    /// Something that builds remember.
+    BuildCache {
+        id: String = "ID",
+        parents: Vec<String> => "Parents",
+        kind: String = "Type",
+        description: String = "Description",
+        in_use: bool = "InUse",
+        shared: bool = "Shared",
+        size: i64 = "Size",
+        created_at: String = "CreatedAt",
+        last_used_at: Option<String> = "LastUsedAt",
+        usage_count: i64 = "UsageCount",
+    }
+
+    /// `POST /build/prune`.
+    BuildCachePruned {
+        caches_deleted: Option<Vec<String>> = "CachesDeleted",
+        space_reclaimed: i64 = "SpaceReclaimed",
     }
 
     /// What images take.

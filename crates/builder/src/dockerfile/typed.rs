@@ -85,7 +85,8 @@ fn rule<T>(instruction: &'static str, rule: &'static str) -> Result<T, ParseFaul
 
 fn unknown(word: &str) -> ParseFault {
     let upper = word.to_ascii_uppercase();
-    let meant = NAMES.iter().copied().find(|name| distance(name, &upper) <= 2 && name.len() > 2);
+    let near = NAMES.iter().map(|name| (distance(name, &upper), *name));
+    let meant = near.filter(|(letters, _)| *letters <= 2).min().map(|(_, name)| name);
     ParseFault::Unknown { word: upper, meant }
 }
 
@@ -304,6 +305,7 @@ mod tests {
     fn refusals() {
         for (text, expected) in [
             ("FRMO x", "unknown instruction: FRMO (did you mean FROM?)"),
+            ("FRM x", "unknown instruction: FRM (did you mean FROM?)"),
             ("BOGUS x", "unknown instruction: BOGUS"),
             ("FROM a b", "FROM requires either one or three arguments"),
             (

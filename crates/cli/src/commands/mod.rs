@@ -2,6 +2,7 @@
 
 mod attach;
 mod attached;
+mod build;
 mod containers_prune;
 mod context;
 mod cp;
@@ -44,6 +45,8 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &run::CREATE_COMMAND,
     &attach::ATTACH,
     &attach::START,
+    &build::BUILD,
+    &build::PRUNE,
     &containers_prune::PRUNE,
     &context::CREATE,
     &context::INSPECT,

@@ -16,9 +16,9 @@ use crate::error::{Error, StartError};
 
 /// What a monitor answered, with what came beside it.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) reply: Reply,
-    pub(super) fds: Vec<OwnedFd>,
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 type Waiting = Arc<Mutex<VecDeque<oneshot::Sender<Answer>>>>;
@@ -41,7 +41,7 @@ impl AsRawFd for Socket {
 
 /// A connection to a monitor; it ends with the value.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     connection: Arc<AsyncFd<Socket>>,
     waiting: Waiting,
     records: mpsc::UnboundedReceiver<Record>,
@@ -51,7 +51,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Takes a connection over; must be called within the async runtime.
-    pub(super) fn new(connection: Connection, id: &str) -> Result<Self, Error> {
+    pub(crate) fn new(connection: Connection, id: &str) -> Result<Self, Error> {
         let failed = |error: ConnectionError| failed(id, &error);
         connection.set_nonblocking().map_err(failed)?;
         let connection = crate::readiness::watch(Socket(connection))
@@ -64,7 +64,7 @@ impl Link {
     }
 
     /// The next record; `None` once the monitor has gone.
-    pub(super) async fn record(&mut self) -> Option<Record> {
+    pub(crate) async fn record(&mut self) -> Option<Record> {
         self.records.recv().await
     }
 
@@ -74,7 +74,7 @@ impl Link {
     }
 
     /// Asks; what is said no to is an error.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: &Request,
         fds: &[BorrowedFd<'_>],

@@ -11,7 +11,7 @@ pub(crate) mod create;
 pub(crate) mod document;
 pub(crate) mod inspect;
 mod keys;
-mod link;
+pub(crate) mod link;
 pub(crate) mod list;
 pub(crate) mod names;
 pub(crate) mod recover;

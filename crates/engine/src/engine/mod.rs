@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dhow_network::Host;
 use dhow_store::{Snapshots, Store};
 
+use crate::build::Builds;
 use crate::containers::asks::ExecDetails;
 use crate::containers::table::Table;
 use crate::events::Hub;
@@ -46,7 +47,7 @@ pub(crate) const RUNTIME: &str = "dhow";
 /// An engine; cloned freely.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all tasks have in common.
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     /// Whose an exec is.
     pub(crate) execs: Mutex<HashMap<String, Arc<str>>>,
     pub(crate) volumes: Volumes,
+    pub(crate) builds: Builds,
     /// What planning knows of the machine.
     pub(crate) host: Mutex<HostFacts>,
     /// The machine has booted since the last engine.

@@ -154,6 +154,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         snapshots,
         images,
         volumes,
+        builds: Default::default(),
         network,
         hub,
         table: Default::default(),

@@ -42,9 +42,18 @@ impl Monitor {
                 }
                 Err(_) => {
                     self.peers.retain(|peer| peer.key() != key);
+                    self.end_if_alone();
                     return;
                 }
             }
+        }
+    }
+
+    /// Ends what nobody wants without those who were connected.
+    fn end_if_alone(&mut self) {
+        if self.launch.tied && self.peers.is_empty() && self.task.is_some() {
+            // One that has ended meanwhile needs no signal.
+            let _ = self.kill(rustix::process::Signal::KILL.as_raw());
         }
     }
 

@@ -61,6 +61,10 @@ pub struct Launch {
     /// How often the policy has already restarted it, for a launch that goes on with an older life.
     #[serde(default)]
     pub restart_count: u32,
+    /// The container ends when nobody is connected to its monitor any more: a step of a build, which means nothing
+    /// without the engine that wants it.
+    #[serde(default)]
+    pub tied: bool,
 }
 
 /// A container's root file system as a description; nothing of it is mounted where the host could see it.

@@ -105,6 +105,7 @@ impl Place {
             stop_timeout_s: None,
             cgroup_systemd: false,
             restart_count: 0,
+            tied: false,
         }
     }
 

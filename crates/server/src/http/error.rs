@@ -86,7 +86,7 @@ impl From<FiltersError> for ApiError {
 }
 
 /// The status of a class of errors.
-fn status_of(class: ErrorClass) -> StatusCode {
+pub(crate) fn status_of(class: ErrorClass) -> StatusCode {
     match class {
         ErrorClass::NotFound => StatusCode::NOT_FOUND,
         ErrorClass::Invalid => StatusCode::BAD_REQUEST,

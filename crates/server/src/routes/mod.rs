@@ -2,6 +2,8 @@
 //!
 //! Invariant: a path that Docker serves is served here, or refused by name; any other is not found.
 
+mod build;
+mod build_text;
 mod cluster;
 mod containers;
 mod events;
@@ -38,6 +40,8 @@ pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         ["volumes", rest @ ..] => volumes::dispatch(app, call, rest).await,
         ["commit"] if call.method == Method::POST => files::commit(app, call).await,
         ["images", rest @ ..] => images::dispatch(app, call, rest).await,
+        ["build"] if call.method == Method::POST => build::build(app, call).await,
+        ["build", "prune"] if call.method == Method::POST => build::prune(app, &call).await,
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..] => {
             cluster::dispatch(&call, path)
         }
@@ -62,7 +66,6 @@ fn engine_filters(asked: &dhow_wire::Filters) -> Filters {
 /// What Docker serves and we do not yet.
 fn unbuilt(call: &Call, path: &[&str]) -> Result<Reply, ApiError> {
     let what = match (&call.method, path) {
-        (&Method::POST, ["build"] | ["build", "prune"]) => "building images",
         (&Method::POST, ["session"] | ["grpc"]) => "BuildKit",
         _ => return Err(ApiError::page_not_found()),
     };

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dhow_engine::{ContainerSummary, ImageFilters, ImageRow, ListRequest, Status};
+use dhow_engine::{BuildCacheRow, ContainerSummary, ImageFilters, ImageRow, ListRequest, Status};
 use dhow_wire::{
-    AuthConfig, AuthResponse, Component, ContainersUsage, DiskUsage, DistributionInspect, Firewall,
-    ImagesUsage, IndexInfo, Info, PlatformName, Plugins, RegistryConfig, Runtime, SwarmInfo, Usage,
-    Version, VolumeUsage, VolumesUsage,
+    AuthConfig, AuthResponse, BuildCache, BuildCacheUsage, Component, ContainersUsage, DiskUsage,
+    DistributionInspect, Firewall, ImagesUsage, IndexInfo, Info, PlatformName, Plugins,
+    RegistryConfig, Runtime, SwarmInfo, Version, VolumeUsage, VolumesUsage,
 };
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
 use hyper::{Method, Response};
@@ -182,7 +182,7 @@ async fn usage(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         answer.volumes = Some(volumes_usage(app, verbose).await?);
     }
     if wants("build-cache") {
-        answer.build_cache = Some(Usage::default());
+        answer.build_cache = Some(cache_usage(app.engine.build_cache().await?, verbose));
     }
     let mut value = serde_json::to_value(answer).unwrap_or_default();
     adapt(call.version, Message::DiskUsage, &mut value);
@@ -269,6 +269,40 @@ async fn volumes_usage(app: &Arc<App>, verbose: bool) -> Result<VolumesUsage, Ap
         usage.items = items.collect();
     }
     Ok(usage)
+}
+
+fn cache_usage(rows: Vec<BuildCacheRow>, verbose: bool) -> BuildCacheUsage {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let sum = |fits: &dyn Fn(&BuildCacheRow) -> bool| -> i64 {
+        rows.iter().filter(|row| fits(row)).map(|row| signed(row.size)).sum()
+    };
+    BuildCacheUsage {
+        active_count: number(rows.iter().filter(|row| row.in_use).count()),
+        // What an image has as well takes nothing more.
+        reclaimable: sum(&|row| !row.in_use && !row.shared),
+        total_count: number(rows.len()),
+        total_size: sum(&|row| !row.shared),
+        items: match verbose {
+            true => rows.into_iter().map(cache_row).collect(),
+            false => Vec::new(),
+        },
+    }
+}
+
+fn cache_row(row: BuildCacheRow) -> BuildCache {
+    let time = |ms: i64| crate::convert::time(ms.saturating_mul(1_000_000));
+    BuildCache {
+        id: row.id,
+        parents: Vec::new(),
+        kind: row.kind.to_owned(),
+        description: row.description,
+        in_use: row.in_use,
+        shared: row.shared,
+        size: signed(row.size),
+        created_at: time(row.created_ms),
+        last_used_at: Some(time(row.used_ms)),
+        usage_count: signed(row.uses),
+    }
 }
 
 /// Whether a registry knows somebody.

@@ -7,6 +7,7 @@
 //! `image`, `content` and the others decide.
 
 mod blobs;
+mod builds;
 mod containers;
 mod error;
 mod events;
@@ -31,6 +32,7 @@ use crate::clock::Clock;
 use reserve::Reserve;
 use writer::Writer;
 
+pub use builds::{BuildRow, BuildRowKind};
 pub use containers::{ContainerChange, ContainerRecordError, ContainerRow};
 pub use error::DbError;
 pub use events::EventRow;

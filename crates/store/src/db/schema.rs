@@ -15,8 +15,12 @@ use super::error::DbError;
 const APPLICATION_ID: i32 = 0x6468_6f77;
 
 /// What leads from schema `n` to `n + 1`, at place `n`.
-const STEPS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// The newest schema that we know.
 pub(super) const KNOWN: u32 = STEPS.len() as u32;

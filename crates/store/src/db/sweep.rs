@@ -12,22 +12,24 @@ use super::snapshots::{self, SnapshotRecord};
 use super::{Db, DbError, Durability};
 use crate::content::{Departure, Names};
 
-/// Blobs that something keeps. Roots are images, repositories and leases; `?1` is now.
+/// Blobs that something keeps. Roots are images, repositories, leases and what builds remember; `?1` is now.
 const ALIVE_BLOBS: &str = "WITH RECURSIVE alive_blobs (digest) AS (
     SELECT target FROM images
     UNION SELECT digest FROM repository_blobs
     UNION SELECT digest FROM repository_manifests
     UNION SELECT digest FROM lease_blobs JOIN leases ON lease = id
         WHERE expires_ms IS NULL OR expires_ms > ?1
+    UNION SELECT blob FROM build_cache WHERE blob IS NOT NULL
     UNION SELECT child FROM links JOIN alive_blobs ON parent = digest
 )";
 
-/// Snapshots that something keeps: those of a kept configuration, of a lease, those that belong to
-/// somebody until removed, and what they stand on.
+/// Snapshots that something keeps: those of a kept configuration, of a lease, of a build's record, those
+/// that belong to somebody until removed, and what they stand on.
 const ALIVE_SNAPSHOTS: &str = ", alive_snapshots (id) AS (
     SELECT id FROM snapshots WHERE key IS NOT NULL AND leased = 0
     UNION SELECT snapshot FROM lease_snapshots JOIN leases ON lease = leases.id
         WHERE expires_ms IS NULL OR expires_ms > ?1
+    UNION SELECT snapshots.id FROM build_cache JOIN snapshots ON snapshots.name = snapshot
     UNION SELECT snapshots.id FROM chains
         JOIN alive_blobs ON config = alive_blobs.digest JOIN snapshots USING (name)
     UNION SELECT parent FROM snapshots JOIN alive_snapshots USING (id) WHERE parent IS NOT NULL

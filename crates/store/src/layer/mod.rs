@@ -39,7 +39,7 @@ pub(crate) use metadata::{
 pub use owners::{IdRange, Owners};
 pub(crate) use pending::Pending;
 pub(crate) use remove::remove_tree;
-pub use root::{CopiedUp, RootView};
+pub use root::{CopiedUp, RootEntry, RootView};
 pub(crate) use settle::settle;
 pub(crate) use trail::{Trail, open_dir};
 pub use tree::TreeError;

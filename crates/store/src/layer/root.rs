@@ -6,14 +6,17 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::FileType;
+use dhow_archive::tar::{Device, Metadata};
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::copy::{How, copy_tree};
 use super::error::ApplyFault;
 use super::form::Form;
+use super::metadata::{self, Target};
+use super::owners::Owners;
 use super::tree::{TreeError, join};
-use super::view::{Child, Dir, View};
+use super::view::{Child, Dir, View, split};
 use super::walk::open_dir_path;
 use crate::snapshot::Mounts;
 
@@ -44,6 +47,21 @@ pub enum CopiedUp {
     Nothing,
     /// There is something, and it is no directory.
     NoDirectory,
+}
+
+/// Something in a root, not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootEntry {
+    /// What it is.
+    pub kind: FileType,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its owner, mode, times and attributes.
+    pub metadata: Metadata,
+    /// What a symbolic link says; empty for all others.
+    pub target: Vec<u8>,
+    /// Which device a node stands for.
+    pub device: Device,
 }
 
 impl RootView {
@@ -94,6 +112,76 @@ impl RootView {
             }
         }
         Ok(Some(bytes))
+    }
+
+    /// What is at a path; no link on the way is followed, nor one at its end.
+    pub fn look(&self, path: &[u8]) -> Result<Option<RootEntry>, TreeError> {
+        let at = |errno| TreeError::at(path, b"")(ApplyFault::kernel("look for a file")(errno));
+        let (above, name) = split(path);
+        let Some(dir) = self.view.find_dir(0, above).map_err(at)? else { return Ok(None) };
+        if name.is_empty() {
+            let stat = rustix::fs::fstat(dir.top()).map_err(at)?;
+            return self.entry(
+                path,
+                FileType::Directory,
+                &stat,
+                Target::Open(dir.top()),
+                Vec::new(),
+            );
+        }
+        let Some(child) = self.view.find(&dir, name).map_err(at)? else { return Ok(None) };
+        if child.kind == FileType::Directory {
+            let Some(dir) = self.view.enter(&dir, name).map_err(at)? else { return Ok(None) };
+            let stat = rustix::fs::fstat(dir.top()).map_err(at)?;
+            return self.entry(path, child.kind, &stat, Target::Open(dir.top()), Vec::new());
+        }
+        let stat = dir.stat(&child).map_err(at)?;
+        let (_, holder) = dir.holder(&child);
+        let target = match child.kind {
+            FileType::Symlink => {
+                rustix::fs::readlinkat(holder, name, Vec::new()).map_err(at)?.into_bytes()
+            }
+            _ => Vec::new(),
+        };
+        self.entry(path, child.kind, &stat, Target::Named(holder, name), target)
+    }
+
+    fn entry(
+        &self,
+        path: &[u8],
+        kind: FileType,
+        stat: &Stat,
+        of: Target<'_>,
+        target: Vec<u8>,
+    ) -> Result<Option<RootEntry>, TreeError> {
+        let metadata = metadata::read(stat, of, self.view.form(), &Owners::SAME)
+            .map_err(TreeError::at(path, b""))?;
+        let device = Device {
+            major: rustix::fs::major(stat.st_rdev),
+            minor: rustix::fs::minor(stat.st_rdev),
+        };
+        Ok(Some(RootEntry { kind, size: stat.st_size as u64, metadata, target, device }))
+    }
+
+    /// The names in a directory, in the order of their bytes; none if it is no directory. No link is followed.
+    pub fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, TreeError> {
+        let at = |errno| TreeError::at(path, b"")(ApplyFault::kernel("list a directory")(errno));
+        let Some(dir) = self.view.find_dir(0, path).map_err(at)? else { return Ok(Vec::new()) };
+        let children = self.view.list(&dir).map_err(at)?;
+        Ok(children.into_iter().map(|child| child.name).collect())
+    }
+
+    /// Opens a file's data; nothing if there is no file at that path. No link is followed.
+    pub fn open_file(&self, path: &[u8]) -> Result<Option<OwnedFd>, TreeError> {
+        let at = |errno| TreeError::at(path, b"")(ApplyFault::kernel("open a file")(errno));
+        let (above, name) = split(path);
+        let Some(dir) = self.view.find_dir(0, above).map_err(at)? else { return Ok(None) };
+        match self.view.find(&dir, name).map_err(at)? {
+            Some(child) if child.kind == FileType::RegularFile => {
+                self.view.open_data(&dir, &child).map(Some).map_err(at)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Copies what the directory at `path` has, with its owner, mode and attributes, into `to`, which is

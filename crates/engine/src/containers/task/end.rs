@@ -163,7 +163,7 @@ pub(super) fn remove_runtime_state(state_root: &Path, id: &str) -> Result<(), Er
 }
 
 /// A directory with all below; one that is not there is no error.
-pub(in crate::containers) fn remove_tree(path: &Path) -> Result<(), Error> {
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("remove", path, error))

@@ -35,8 +35,9 @@ use crate::events::{Event, EventKind, Happened};
 use adopt::Spare;
 use sessions::Session;
 
-pub(super) use end::remove_tree;
-pub(super) use prepare::root_mount;
+pub(crate) use end::remove_tree;
+pub(crate) use prepare::root_mount;
+pub(crate) use start::reap;
 
 /// More than that many asks wait their turn at the asker.
 const MAILBOX: usize = 64;

@@ -152,6 +152,7 @@ impl Facts {
             stop_timeout_s: Some(plan.stop_timeout_s),
             cgroup_systemd: host.cgroup.systemd,
             restart_count: self.restarts,
+            tied: false,
         }
     }
 

@@ -109,7 +109,7 @@ impl Task {
 }
 
 /// Takes a monitor's end in, whenever that is: nobody else may.
-pub(super) fn reap(child: Child) {
+pub(crate) fn reap(child: Child) {
     tokio::spawn(async move {
         let Child { pid, pidfd } = child;
         let Ok(pidfd) = crate::readiness::watch(pidfd) else { return };

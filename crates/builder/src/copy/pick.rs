@@ -1,0 +1,305 @@
+//! Which files a `COPY` means, and what they come to.
+//!
+//! Invariant: the digest holds names, kinds, modes, link targets and contents, and owners where they are kept;
+//! times and the order in which an archive had them are no part of it.
+
+use std::io::Read;
+
+use dhow_archive::hash::Hasher;
+use dhow_archive::ignore::{Patterns, Seen};
+use dhow_archive::tar::Metadata;
+use dhow_spec::{Algorithm, Digest};
+
+use crate::error::Fault;
+use crate::files::{
+    FileInfo, FileKind, Files, FilesError, base_name, clean, follow, join, names_of,
+};
+
+/// What is looked for, and how.
+pub(crate) struct Picking<'a> {
+    /// Where.
+    pub(crate) files: &'a dyn Files,
+    /// The directories above each source come along.
+    pub(crate) parents: bool,
+    /// What is left out.
+    pub(crate) exclude: &'a Patterns,
+    /// Local archives are unpacked.
+    pub(crate) unpack: bool,
+    /// Owners are kept, and so are part of the digest.
+    pub(crate) owners: bool,
+}
+
+/// Files that go to one place.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    /// What each is called below the destination, or the destination's own name is, where that is no directory.
+    pub(crate) name: Vec<u8>,
+    /// It is what a directory holds, and goes right into the destination.
+    pub(crate) contents: bool,
+    /// Each file with its path below that; empty for the thing itself.
+    pub(crate) entries: Vec<PickedEntry>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(crate) struct PickedEntry {
+    pub(crate) below: Vec<u8>,
+    pub(crate) info: FileInfo,
+    pub(crate) from: From,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone)]
+pub(crate) enum From {
+    /// In the tree that was looked at.
+    Tree(Vec<u8>),
+    /// Here.
+    Bytes(Vec<u8>),
+    /// In the tree, and it is an archive to be unpacked.
+    Archive(Vec<u8>),
+}
+
+impl Picked {
+    /// A file that stood in the Dockerfile, or came from somewhere else.
+    pub(crate) fn inline(name: &str, bytes: Vec<u8>, mode: u16) -> Self {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&bytes);
+        let info = FileInfo {
+            kind: FileKind::File(bytes.len() as u64),
+            metadata: Metadata { mode, ..Metadata::default() },
+            digest: Some(hasher.finish().digest),
+        };
+        Self {
+            name: name.as_bytes().to_vec(),
+            contents: false,
+            entries: vec![PickedEntry { below: Vec::new(), info, from: From::Bytes(bytes) }],
+        }
+    }
+
+    /// Whether it is one thing that is no directory.
+    pub(crate) fn is_file(&self) -> bool {
+        !self.contents
+    }
+}
+
+/// Finds what one source means.
+pub(crate) fn pick(picking: &Picking<'_>, source: &str) -> Result<Vec<Picked>, Fault> {
+    let (pivot, text) = match source.split_once("/./").filter(|_| picking.parents) {
+        Some((pivot, rest)) => (clean(pivot.as_bytes()), format!("{pivot}/{rest}")),
+        None => (Vec::new(), source.to_owned()),
+    };
+    let has_pattern = text.contains(['*', '?', '[', '\\']);
+    let path = clean(text.as_bytes());
+    let found = if has_pattern { matching(picking.files, &path)? } else { vec![path] };
+    let no_source = |ignored| Fault::NoSource { path: source.to_owned(), ignored };
+    if found.is_empty() {
+        return Err(no_source(true));
+    }
+    let mut picked = Vec::new();
+    for path in found {
+        let real = follow(picking.files, &path, true)?;
+        let info = picking.files.look(&real)?.ok_or_else(|| no_source(false))?;
+        picked.push(one(picking, &path, &real, info, &pivot)?);
+    }
+    Ok(picked)
+}
+
+fn one(
+    picking: &Picking<'_>,
+    path: &[u8],
+    real: &[u8],
+    info: FileInfo,
+    pivot: &[u8],
+) -> Result<Picked, Fault> {
+    let mut entries = Vec::new();
+    let is_directory = info.kind == FileKind::Directory;
+    if picking.parents {
+        let kept = path.strip_prefix(pivot).unwrap_or(path);
+        let kept = clean(kept);
+        let mut way = Vec::new();
+        let names: Vec<&[u8]> = names_of(&kept).collect();
+        for name in names.iter().take(names.len().saturating_sub(1)) {
+            way = join(&way, name);
+            let at = follow(picking.files, &join(pivot, &way), true)?;
+            if let Some(info) = picking.files.look(&at)? {
+                entries.push(PickedEntry { below: way.clone(), info, from: From::Tree(at) });
+            }
+        }
+        walk(picking, real, &kept, base_name(&kept), info, &mut entries)?;
+        return Ok(Picked { name: Vec::new(), contents: true, entries });
+    }
+    let below: &[u8] = if is_directory { b"" } else { base_name(path) };
+    walk(picking, real, b"", below, info, &mut entries)?;
+    if entries.is_empty() && !is_directory {
+        return Err(Fault::NoSource {
+            path: String::from_utf8_lossy(path).into_owned(),
+            ignored: true,
+        });
+    }
+    Ok(Picked { name: base_name(path).to_vec(), contents: is_directory, entries })
+}
+
+/// Adds what is at `real` and below; `name` is what exclusions call it.
+fn walk(
+    picking: &Picking<'_>,
+    real: &[u8],
+    below: &[u8],
+    name: &[u8],
+    info: FileInfo,
+    entries: &mut Vec<PickedEntry>,
+) -> Result<(), Fault> {
+    let start = picking.exclude.start();
+    if info.kind != FileKind::Directory {
+        if !picking.exclude.check(name, &start).0 {
+            add(picking, real, below.to_vec(), info, entries)?;
+        }
+        return Ok(());
+    }
+    entries.push(PickedEntry { below: below.to_vec(), info, from: From::Tree(real.to_vec()) });
+    // What is still to be looked at, the next one last.
+    let mut todo: Vec<(Vec<u8>, Seen)> = vec![(Vec::new(), start)];
+    while let Some((directory, seen)) = todo.pop() {
+        let mut deeper = Vec::new();
+        for child in picking.files.names(&join(real, &directory))? {
+            let path = join(&directory, &child);
+            let from = join(real, &path);
+            let Some(info) = picking.files.look(&from)? else { continue };
+            let (excluded, seen) = picking.exclude.check(&path, &seen);
+            let is_directory = info.kind == FileKind::Directory;
+            if is_directory && (!excluded || picking.exclude.may_except_below(&path)) {
+                deeper.push((path.clone(), seen));
+            }
+            if !excluded {
+                add(picking, &from, join(below, &path), info, entries)?;
+            }
+        }
+        todo.extend(deeper.into_iter().rev());
+    }
+    Ok(())
+}
+
+fn add(
+    picking: &Picking<'_>,
+    real: &[u8],
+    below: Vec<u8>,
+    mut info: FileInfo,
+    entries: &mut Vec<PickedEntry>,
+) -> Result<(), Fault> {
+    let mut from = From::Tree(real.to_vec());
+    match info.kind {
+        FileKind::File(size) => {
+            if picking.unpack && entries.is_empty() && is_archive(picking.files, real, size)? {
+                from = From::Archive(real.to_vec());
+            }
+            if info.digest.is_none() {
+                info.digest = Some(measure(picking.files, real)?);
+            }
+        }
+        // Sockets are in no archive.
+        FileKind::Other => return Ok(()),
+        _ => {}
+    }
+    entries.push(PickedEntry { below, info, from });
+    Ok(())
+}
+
+fn measure(files: &dyn Files, path: &[u8]) -> Result<Digest, Fault> {
+    let failed = |error| FilesError::Io { path: path.to_vec(), error };
+    let mut reader = files.open(path)?;
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match reader.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hasher.finish().digest),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// By its first bytes, as Docker tells: compressed in a known way, or a tar.
+fn is_archive(files: &dyn Files, path: &[u8], size: u64) -> Result<bool, Fault> {
+    if size < 4 {
+        return Ok(false);
+    }
+    let mut head = Vec::new();
+    let read = files.open(path)?.take(512).read_to_end(&mut head);
+    read.map_err(|error| FilesError::Io { path: path.to_vec(), error })?;
+    Ok(looks_like_archive(&head))
+}
+
+pub(crate) fn looks_like_archive(head: &[u8]) -> bool {
+    const MAGICS: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    MAGICS.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(&b"ustar"[..])
+}
+
+/// Paths that a pattern means, in order; what is in a directory that it means comes with that.
+fn matching(files: &dyn Files, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+    let pattern =
+        if pattern.starts_with(b"!") { [b"\\", pattern].concat() } else { pattern.to_vec() };
+    let patterns = Patterns::new([pattern])?;
+    let mut found = Vec::new();
+    let mut todo: Vec<(Vec<u8>, Seen)> = vec![(Vec::new(), patterns.start())];
+    while let Some((directory, seen)) = todo.pop() {
+        let mut deeper = Vec::new();
+        for name in files.names(&directory)? {
+            let path = join(&directory, &name);
+            let (matches, seen) = patterns.check(&path, &seen);
+            if matches {
+                found.push(path);
+            } else if files.look(&path)?.is_some_and(|info| info.kind == FileKind::Directory) {
+                deeper.push((path, seen));
+            }
+        }
+        todo.extend(deeper.into_iter().rev());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Adds to a key everything that the files' results depend on.
+pub(crate) fn add_to_key(hasher: &mut Hasher, picked: &[Picked], owners: bool) {
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for group in picked {
+        field(&group.name);
+        field(&[u8::from(group.contents)]);
+        let mut entries: Vec<_> = group.entries.iter().collect();
+        entries.sort_by(|a, b| a.below.cmp(&b.below));
+        for entry in entries {
+            let Metadata { mode, uid, gid, xattrs, .. } = &entry.info.metadata;
+            field(&entry.below);
+            field(&mode.to_le_bytes());
+            if owners {
+                field(&uid.to_le_bytes());
+                field(&gid.to_le_bytes());
+            }
+            for (name, value) in xattrs {
+                field(name);
+                field(value);
+            }
+            match &entry.info.kind {
+                FileKind::Directory => field(b"d"),
+                FileKind::File(_) => {
+                    let unpacked = matches!(entry.from, From::Archive(_));
+                    field(if unpacked { b"a" } else { b"f" });
+                    if let Some(digest) = &entry.info.digest {
+                        field(digest.to_string().as_bytes());
+                    }
+                }
+                FileKind::Symlink(target) => {
+                    field(b"l");
+                    field(target);
+                }
+                FileKind::CharDevice(device) | FileKind::BlockDevice(device) => {
+                    field(b"c");
+                    field(&device.major.to_le_bytes());
+                    field(&device.minor.to_le_bytes());
+                }
+                FileKind::Fifo => field(b"p"),
+                FileKind::Other => field(b"o"),
+            }
+        }
+    }
+}
