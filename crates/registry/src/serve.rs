@@ -139,8 +139,8 @@ async fn connection<S>(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER)
-        .pipeline_flush(true);
+        // No `pipeline_flush`: with it hyper takes in a whole answer, however large, before it writes.
+        .max_buf_size(BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())

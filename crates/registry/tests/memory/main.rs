@@ -10,11 +10,12 @@ mod pushes;
 #[allow(dead_code, reason = "each suite takes what it needs")]
 mod server;
 
+use std::io::Read as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::http::{Http, send};
-use crate::pushes::{begin, push};
+use crate::pushes::{begin, digest, push};
 use crate::server::Server;
 
 /// One at a time: each counts the memory of the whole process.
@@ -74,5 +75,30 @@ fn a_thousand_open_uploads_and_slow_clients() {
     for place in &places[300..] {
         assert_eq!(send(server.address, "GET", place, &[], b"").status, 204);
     }
+    drop(slow);
+}
+
+#[test]
+fn a_large_blob_is_not_held_for_its_readers() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::open();
+    let large = vec![7; 96 << 20];
+    assert_eq!(push(&server, "a", &large).status, 201);
+    let path = format!("/v2/a/blobs/{}", digest(&large));
+    let before = resident();
+    // Four begin to read and stop, one reads all of it.
+    let slow: Vec<_> = (0..4)
+        .map(|_| {
+            let mut http = Http::connect(server.address);
+            http.head("GET", &path, &[], None);
+            http
+        })
+        .collect();
+    let mut quick = Http::connect(server.address);
+    quick.head("GET", &path, &[], None);
+    let read = std::io::copy(&mut quick.stream.by_ref().take(96 << 20), &mut std::io::sink());
+    assert_eq!(read.expect("a body"), 96 << 20);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes");
     drop(slow);
 }
