@@ -44,6 +44,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "context", about: "Manage contexts" },
     Group { name: "engine", about: "Manage the engine on this machine" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "network", about: "Manage networks" },
     Group { name: "system", about: "Manage the engine's data" },
     Group { name: "volume", about: "Manage volumes" },
 ];
@@ -55,7 +56,6 @@ const UNBUILT: &[&str] = &[
     "compose",
     "config",
     "manifest",
-    "network",
     "node",
     "plugin",
     "search",

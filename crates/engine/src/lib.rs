@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod filters;
 mod images;
+mod networks;
 pub mod plan;
 mod readiness;
 #[cfg(test)]
@@ -38,8 +39,8 @@ pub use dhow_distribution::{Credentials, Event as Transfer};
 pub use dhow_runtime::{IoCount, Usage};
 pub use dhow_store::{ChangeKind, PathStat};
 pub use engine::{
-    CommitRequest, Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream, NetworkView,
-    OpenError, UnpackRequest, Wait,
+    CommitRequest, Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream,
+    NetworkMember, OpenError, UnpackRequest, Upkeep, Wait,
 };
 pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
 pub use events::{Event, EventKind, EventStream, EventsRequest};
@@ -51,3 +52,4 @@ pub use images::{
     Progress, Pruned, PullError, PullRequest, Pulled, PushError, PushRequest, Ready, Removed,
     Saveable, Step, Watcher,
 };
+pub use networks::{Network, NetworkPool, NewNetwork};

@@ -37,6 +37,7 @@ fn measure(dir: &Path) -> Result<(), Box<dyn Error>> {
             exec_root: dir.join("run"),
             instance: Instance::of(dir),
             pool: None,
+            networks: Vec::new(),
             lock: dir.join("lock"),
             ready_max,
             forwarding: true,
@@ -62,6 +63,7 @@ fn ports(dir: &Path) -> Result<(), Box<dyn Error>> {
         exec_root: dir.join("run"),
         instance: Instance::of(dir),
         pool: None,
+        networks: Vec::new(),
         lock: dir.join("lock"),
         ready_max: 0,
         forwarding: true,
@@ -129,13 +131,12 @@ fn median(times: &mut [Duration]) -> String {
 }
 
 fn request(id: SandboxId, ports: Option<Vec<PortMapping>>) -> SandboxRequest {
-    let endpoint = ports.map(|ports| EndpointRequest {
+    let endpoints = ports.iter().map(|_| EndpointRequest {
         network: DEFAULT_NETWORK.to_owned(),
-        mac: None,
-        ipv4: None,
-        ports,
+        ..EndpointRequest::default()
     });
-    SandboxRequest { name: id.to_string(), id, endpoint }
+    let endpoints = endpoints.collect();
+    SandboxRequest { name: id.to_string(), id, endpoints, ports: ports.unwrap_or_default() }
 }
 
 fn any() -> PortMapping {

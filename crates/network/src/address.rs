@@ -1,10 +1,10 @@
 //! Addresses as values: of a link, and of a network as a whole.
 //!
 //! A [`Subnet`] is written as its first address, whatever it was parsed from; a [`Mac`] is one that a
-//! single link can have. Absent on purpose: IPv6, which comes with networks that users define.
+//! single link can have. Absent on purpose: zones of IPv6 addresses, which mean something on one machine only.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,13 @@ impl Mac {
     pub(crate) fn local(number: u64) -> Self {
         let [.., a, b, c, d, e] = number.to_be_bytes();
         Self([0x02, a, b, c, d, e])
+    }
+
+    /// The address that a device with this one has for its own link.
+    pub(crate) fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0.map(u128::from);
+        let number = (a ^ 2) << 56 | b << 48 | c << 40 | 0xff_fe << 24 | d << 16 | e << 8 | f;
+        Ipv6Addr::from_bits(0xfe80 << 112 | number)
     }
 
     /// Its bytes, in the order in which they are sent.
@@ -91,29 +98,31 @@ impl TryFrom<String> for Mac {
     }
 }
 
-/// The addresses that begin with the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The addresses that begin with the same bits, of IPv4 or of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Subnet {
-    first: Ipv4Addr,
+    first: IpAddr,
     prefix: u8,
 }
 
 impl Subnet {
     /// The one around `address`; nothing if there are no such prefixes.
-    pub fn around(address: Ipv4Addr, prefix: u8) -> Option<Self> {
-        let first = Ipv4Addr::from_bits(address.to_bits() & mask(prefix)?);
-        Some(Self { first, prefix })
+    pub fn around(address: impl Into<IpAddr>, prefix: u8) -> Option<Self> {
+        let address = address.into();
+        let host_bits = width(address).checked_sub(prefix)?;
+        let kept = bits(address) & !low_ones(host_bits);
+        Some(Self { first: with_bits(address, kept), prefix })
     }
 
     /// Its first address, which names it.
-    pub fn first(self) -> Ipv4Addr {
+    pub fn first(self) -> IpAddr {
         self.first
     }
 
-    /// Its last address, which reaches all.
-    pub fn last(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.first.to_bits() | !mask(self.prefix).unwrap_or(u32::MAX))
+    /// Its last address; of IPv4, the one that reaches all.
+    pub fn last(self) -> IpAddr {
+        with_bits(self.first, bits(self.first) | low_ones(self.host_bits()))
     }
 
     /// How many bits its addresses have in common.
@@ -121,24 +130,29 @@ impl Subnet {
         self.prefix
     }
 
-    /// How many addresses there are, with the first and the last.
-    pub fn size(self) -> u64 {
-        1 << (32 - u32::from(self.prefix))
+    /// How many bits tell its addresses apart.
+    pub fn host_bits(self) -> u8 {
+        width(self.first) - self.prefix
+    }
+
+    /// Whether its addresses are of IPv6.
+    pub fn is_ipv6(self) -> bool {
+        self.first.is_ipv6()
     }
 
     /// The address so far from the first, if it is inside.
-    pub fn nth(self, offset: u64) -> Option<Ipv4Addr> {
-        let offset = u32::try_from(offset).ok().filter(|_| offset < self.size())?;
-        Some(Ipv4Addr::from_bits(self.first.to_bits() + offset))
+    pub fn nth(self, offset: u128) -> Option<IpAddr> {
+        (offset <= low_ones(self.host_bits()))
+            .then(|| with_bits(self.first, bits(self.first) + offset))
     }
 
     /// How far from the first an address is, if it is inside.
-    pub fn offset(self, address: Ipv4Addr) -> Option<u64> {
-        self.contains(address).then(|| u64::from(address.to_bits() - self.first.to_bits()))
+    pub fn offset(self, address: IpAddr) -> Option<u128> {
+        self.contains(address).then(|| bits(address) - bits(self.first))
     }
 
     /// Whether `address` is inside.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
+    pub fn contains(self, address: IpAddr) -> bool {
         Self::around(address, self.prefix) == Some(self)
     }
 
@@ -146,13 +160,36 @@ impl Subnet {
     pub fn overlaps(self, other: Self) -> bool {
         self.contains(other.first) || other.contains(self.first)
     }
+
+    /// Whether all addresses of `other` are inside.
+    pub fn covers(self, other: Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.first)
+    }
 }
 
-fn mask(prefix: u8) -> Option<u32> {
-    match prefix {
-        0 => Some(0),
-        1..=32 => Some(u32::MAX << (32 - prefix)),
-        _ => None,
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv6() { 128 } else { 32 }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The address with these bits, of the same kind as `like`.
+fn with_bits(like: IpAddr, bits: u128) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(bits as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
+    }
+}
+
+fn low_ones(count: u8) -> u128 {
+    match count {
+        0 => 0,
+        count => u128::MAX >> (128 - u32::from(count)),
     }
 }
 
@@ -162,9 +199,9 @@ impl FromStr for Subnet {
     fn from_str(text: &str) -> Result<Self, AddressFault> {
         let parse = || {
             let (address, prefix) = text.split_once('/')?;
-            Self::around(address.parse().ok()?, prefix.parse().ok()?)
+            Self::around(address.parse::<IpAddr>().ok()?, prefix.parse().ok()?)
         };
-        parse().ok_or_else(|| AddressFault { kind: "IPv4 subnet", text: text.to_owned() })
+        parse().ok_or_else(|| AddressFault { kind: "subnet", text: text.to_owned() })
     }
 }
 
@@ -205,15 +242,22 @@ mod tests {
         assert_eq!(docker.nth(1 << 16), None);
         assert_eq!(docker.offset("172.17.1.0".parse().unwrap()), Some(256));
         assert_eq!(docker.offset("172.18.0.0".parse().unwrap()), None);
-        assert_eq!(subnet("1.2.3.4/0").size(), 1 << 32);
-        for bad in ["172.17.0.0", "172.17.0.0/33", "172.17.0/16", "/", "::/0"] {
+        assert_eq!(subnet("1.2.3.4/0").host_bits(), 32);
+        assert_eq!(subnet("fd00:1::7/64").to_string(), "fd00:1::/64");
+        assert_eq!(subnet("fd00::/64").nth(0x1_0000).unwrap().to_string(), "fd00::1:0");
+        assert_eq!(subnet("::/0").last().to_string(), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        for bad in ["172.17.0.0", "172.17.0.0/33", "172.17.0/16", "/", "::/129"] {
             assert!(bad.parse::<Subnet>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn overlap_is_mutual() {
-        let pairs = [("10.0.0.0/8", "10.1.0.0/16", true), ("10.0.0.0/16", "10.1.0.0/16", false)];
+        let pairs = [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.0.0.0/16", "10.1.0.0/16", false),
+            ("::/0", "10.0.0.0/8", false),
+        ];
         for (one, other, expected) in pairs {
             assert_eq!(subnet(one).overlaps(subnet(other)), expected);
             assert_eq!(subnet(other).overlaps(subnet(one)), expected);
@@ -228,6 +272,7 @@ mod tests {
         for bad in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "01:00:5e:00:00:01"] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
+        assert_eq!(mac.link_local().to_string(), "fe80::42:acff:fe11:2");
         assert!("00:00:00:00:00:00".parse::<Mac>().is_err());
         assert!("2:42:ac:11:00:02".parse::<Mac>().is_err());
     }

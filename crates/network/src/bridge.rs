@@ -1,121 +1,190 @@
-//! The default network's bridge: found again, or made, once.
+//! A network's device on the host: found again, or made.
 //!
-//! The bridge's name carries the engine's mark, so one that is there is ours. Its addresses are those of
-//! a subnet that is nobody's; engines that look for one at the same time take turns by a lock on a file.
-//! The address on the bridge is the reservation: whoever looks next sees the way to it.
-//! Absent on purpose: taking a bridge away at the end. It costs more than it does no harm.
+//! What we make carries the engine's mark in its alias, so that a later engine knows which devices are its
+//! own. The address on a bridge is the reservation of its subnet: whoever looks next sees the way to it.
+//! Invariant: a device without our mark is used at most, never changed but for being brought up, and never
+//! removed.
+//! Absent on purpose: taking the default bridge away at the end. It costs more than it does no harm.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dhow_sys::{Errno, NetlinkError};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::address::Subnet;
+use crate::address::{Mac, Subnet};
+use crate::config::{Kind, NetworkConfig};
 use crate::error::NetworkError;
 use crate::instance::Instance;
-use crate::link::{Links, NewBridge};
-use crate::sandbox::{DEFAULT_NETWORK, NetworkDetails};
+use crate::link::Links;
 
-/// The largest packet wherever nothing else is said.
-const MTU: u32 = 1500;
+/// The host's address for the link alone, as Docker's bridges have it.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// A bridge that is up.
+/// A network's device, up.
 #[derive(Debug, Clone)]
-pub(crate) struct Bridge {
+pub(crate) struct Device {
     pub(crate) index: u32,
-    pub(crate) subnet: Subnet,
-    pub(crate) details: NetworkDetails,
+    pub(crate) config: NetworkConfig,
 }
 
-/// What decides about the bridge.
-#[derive(Debug)]
-pub(crate) struct BridgeOptions {
-    pub(crate) instance: Instance,
-    /// The only subnet that it may have.
-    pub(crate) pool: Option<Subnet>,
-    pub(crate) lock: PathBuf,
-    /// Whether another subnet than the bridge's is reason enough to make a new one.
-    pub(crate) may_replace: bool,
-}
-
-impl Bridge {
-    /// The bridge of an engine.
-    pub(crate) fn ensure(options: &BridgeOptions) -> Result<Self, NetworkError> {
-        let name = options.instance.bridge();
-        let mut links = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
-        if let Some(bridge) = Self::find(&mut links, &name, options)? {
-            return Ok(bridge);
-        }
-        let _turn = lock(&options.lock)?;
-        let subnet = match options.pool {
-            Some(subnet) => subnet,
-            None => free_subnet(&mut links)?,
-        };
-        let address = subnet
-            .nth(1)
-            .filter(|_| subnet.size() >= 4)
-            .ok_or(NetworkError::SubnetTooSmall { subnet })?;
-        let mac = options.instance.bridge_mac();
-        let index = links
-            .make_bridge(&NewBridge { name: &name, mac, mtu: MTU, address, subnet })
-            .map_err(NetworkError::netlink(format!("make bridge {name}")))?;
-        Ok(Self::new(index, name, subnet))
-    }
-
-    /// The bridge, if there is one with addresses that suit.
-    fn find(
+impl Device {
+    /// The device of a network, with the host's addresses on it.
+    pub(crate) fn ensure(
         links: &mut Links,
-        name: &str,
-        options: &BridgeOptions,
-    ) -> Result<Option<Self>, NetworkError> {
+        instance: Instance,
+        config: &NetworkConfig,
+    ) -> Result<Self, NetworkError> {
+        let name = &config.interface;
         let looking = || NetworkError::netlink::<NetlinkError>(format!("look at {name}"));
-        let Some(found) = links.find(name).map_err(looking())? else { return Ok(None) };
-        if found.kind != "bridge" {
-            return Err(NetworkError::NoBridge { interface: name.to_owned() });
-        }
-        let addresses = links.addresses(found.index).map_err(looking())?;
-        let suits = |subnet: &Subnet| options.pool.is_none_or(|pool| pool == *subnet);
-        // An engine that was killed may have made the bridge and not given it an address.
-        let subnet = addresses.iter().find(|(address, subnet)| subnet.nth(1) == Some(*address));
-        match subnet.map(|(_, subnet)| *subnet) {
-            Some(subnet) if suits(&subnet) || !options.may_replace => {
+        let found = links.find(name).map_err(looking())?;
+        let index = match (found, &config.kind) {
+            (Some(found), Kind::Bridge) if found.kind != "bridge" => {
+                return Err(NetworkError::NoBridge { interface: name.clone() });
+            }
+            (Some(found), _) => {
                 links.bring_up(found.index).map_err(looking())?;
-                Ok(Some(Self::new(found.index, name.to_owned(), subnet)))
+                found.index
             }
-            _ => {
-                let removing = NetworkError::netlink(format!("remove bridge {name}"));
-                links.remove(found.index).map_err(removing)?;
-                Ok(None)
+            (None, Kind::Bridge) if config.is_foreign => {
+                return Err(NetworkError::NoParent { parent: name.clone() });
+            }
+            (None, Kind::Bridge) => links
+                .make_bridge(name, &alias(instance, &config.key), mac(instance, config), config.mtu)
+                .map_err(NetworkError::netlink(format!("make bridge {name}")))?,
+            (None, _) => make_parent(links, instance, config)?,
+        };
+        if matches!(config.kind, Kind::Bridge) {
+            if config.ipv6.is_some() {
+                // Where IPv6 is off for new devices, it is not for this one.
+                let _ = set(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0");
+            }
+            for addresses in config.addresses() {
+                let Some(address) = config.host_address(addresses) else { continue };
+                let giving = NetworkError::netlink(format!("give {name} the address {address}"));
+                links.add_address(index, address, addresses.subnet).map_err(giving)?;
+                if let (true, Some(link)) = (address.is_ipv6(), Subnet::around(LINK_LOCAL, 64)) {
+                    // Neighbours are asked for from this one where a packet comes from elsewhere.
+                    let giving = NetworkError::netlink(format!("give {name} a link-local address"));
+                    links.add_address(index, LINK_LOCAL.into(), link).map_err(giving)?;
+                }
             }
         }
-    }
-
-    fn new(index: u32, interface: String, subnet: Subnet) -> Self {
-        let details = NetworkDetails {
-            name: DEFAULT_NETWORK.to_owned(),
-            interface,
-            subnet,
-            gateway: subnet.nth(1).unwrap_or(subnet.first()),
-            mtu: MTU,
-        };
-        Self { index, subnet, details }
+        Ok(Self { index, config: config.clone() })
     }
 
     /// Lets answers to the host's loopback addresses come back through the bridge. Only with the rules in
     /// force that keep containers from using it.
     pub(crate) fn route_loopback(&self) -> Result<(), NetworkError> {
-        let name = &self.details.interface;
+        let name = &self.config.interface;
         set(&format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")
     }
 }
 
-/// Takes the engine's bridge away, if there is one.
-pub(crate) fn remove(instance: Instance) -> Result<(), NetworkError> {
+/// The default bridge's addresses: those that it has, if they suit, or free ones. The turn is kept until the
+/// bridge is there.
+pub(crate) fn settle_default(
+    links: &mut Links,
+    name: &str,
+    pool: Option<Subnet>,
+    may_replace: bool,
+    others: &[Subnet],
+) -> Result<Subnet, NetworkError> {
+    let looking = || NetworkError::netlink::<NetlinkError>(format!("look at {name}"));
+    if let Some(found) = links.find(name).map_err(looking())? {
+        if found.kind != "bridge" {
+            return Err(NetworkError::NoBridge { interface: name.to_owned() });
+        }
+        let addresses = links.addresses(found.index).map_err(looking())?;
+        let suits = |subnet: &Subnet| pool.is_none_or(|pool| pool == *subnet) || !may_replace;
+        // An engine that was killed may have made the bridge and not given it an address.
+        let ours = addresses
+            .iter()
+            .find(|(one, subnet)| !subnet.is_ipv6() && subnet.nth(1) == Some(*one))
+            .map(|(_, subnet)| *subnet)
+            .filter(suits);
+        if let Some(subnet) = ours {
+            return Ok(subnet);
+        }
+        let removing = NetworkError::netlink(format!("remove bridge {name}"));
+        links.remove(found.index).map_err(removing)?;
+    }
+    let subnet = match pool {
+        Some(subnet) => subnet,
+        None => free_subnet(links, others, 0)?,
+    };
+    if subnet.is_ipv6() || subnet.host_bits() < 2 {
+        return Err(NetworkError::SubnetTooSmall { subnet });
+    }
+    Ok(subnet)
+}
+
+fn make_parent(
+    links: &mut Links,
+    instance: Instance,
+    config: &NetworkConfig,
+) -> Result<u32, NetworkError> {
+    let name = &config.interface;
+    let alias = alias(instance, &config.key);
+    let making = |kind| {
+        move |error: NetlinkError| match error.errno {
+            Errno::OPNOTSUPP => NetworkError::NoKind { kind },
+            _ => NetworkError::netlink(format!("make {kind} device {name}"))(error),
+        }
+    };
+    let wanted = match &config.kind {
+        Kind::Macvlan { parent, .. } | Kind::Ipvlan { parent, .. } => parent,
+        Kind::Bridge => name,
+    };
+    if wanted.is_empty() {
+        return links.make_parent(name, &alias, None).map_err(making("dummy"));
+    }
+    // `eth0.10` is VLAN 10 of eth0, where that is not there yet.
+    let missing = || NetworkError::NoParent { parent: name.clone() };
+    let (device, id) = name.rsplit_once('.').ok_or_else(missing)?;
+    let id = id.parse().ok().filter(|id| (1..4095).contains(id)).ok_or_else(missing)?;
+    let looking = NetworkError::netlink::<NetlinkError>(format!("look at {device}"));
+    let device = links.find(device).map_err(looking)?.ok_or_else(missing)?;
+    links.make_parent(name, &alias, Some((device.index, id))).map_err(making("vlan"))
+}
+
+/// What we write on our devices.
+fn alias(instance: Instance, key: &str) -> String {
+    format!("dhow-{instance} {key}")
+}
+
+fn mac(instance: Instance, config: &NetworkConfig) -> Mac {
+    let digits = config.key.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    match digits.filter(|_| !config.is_default()) {
+        Some(number) => Mac::local(0x42 << 32 | u64::from(number)),
+        None => instance.bridge_mac(),
+    }
+}
+
+/// Takes a device of ours away, if it is there.
+pub(crate) fn remove(instance: Instance, config: &NetworkConfig) -> Result<(), NetworkError> {
+    let name = &config.interface;
+    let removing = || NetworkError::netlink::<NetlinkError>(format!("remove device {name}"));
+    let mut links = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
+    let marks = [alias(instance, &config.key)];
+    match links.find(name).map_err(removing())? {
+        Some(found) if config.is_default() || marks.contains(&found.alias) => {
+            match links.remove(found.index) {
+                Err(error) if error.errno == Errno::NODEV => Ok(()),
+                removed => removed.map_err(removing()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the default bridge away, if it is there.
+pub(crate) fn remove_default(instance: Instance) -> Result<(), NetworkError> {
     let name = instance.bridge();
-    let removing = || NetworkError::netlink::<NetlinkError>(format!("remove bridge {name}"));
+    let removing = || NetworkError::netlink::<NetlinkError>(format!("remove device {name}"));
     let mut links = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
     match links.find(&name).map_err(removing())? {
         Some(found) => links.remove(found.index).map_err(removing()),
@@ -123,7 +192,24 @@ pub(crate) fn remove(instance: Instance) -> Result<(), NetworkError> {
     }
 }
 
+/// Takes devices of ours away that are no network's.
+pub(crate) fn remove_strangers(
+    instance: Instance,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<(), NetworkError> {
+    let mut links = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
+    let mark = alias(instance, "");
+    for found in links.all().map_err(NetworkError::netlink("list devices"))? {
+        if found.alias.strip_prefix(&mark).is_some_and(|key| !is_known(key)) {
+            let removing = NetworkError::netlink(format!("remove device {}", found.name));
+            links.remove(found.index).map_err(removing)?;
+        }
+    }
+    Ok(())
+}
+
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+const SETTINGS6: &str = "/proc/sys/net/ipv6/conf";
 
 /// Whether the host forwards packets.
 pub(crate) fn forwards() -> Result<bool, NetworkError> {
@@ -131,36 +217,74 @@ pub(crate) fn forwards() -> Result<bool, NetworkError> {
     Ok(text.trim() != "0")
 }
 
-/// Makes the host forward packets.
-pub(crate) fn forward() -> Result<(), NetworkError> {
-    set(FORWARDING, "1")
+/// Makes the host forward packets, or not.
+pub(crate) fn forward(yes: bool) -> Result<(), NetworkError> {
+    set(FORWARDING, if yes { "1" } else { "0" })
 }
 
-/// Ends that.
-pub(crate) fn stop_forwarding() -> Result<(), NetworkError> {
-    set(FORWARDING, "0")
+/// Whether the host forwards packets of IPv6.
+pub(crate) fn forwards6() -> bool {
+    let text = fs::read_to_string(format!("{SETTINGS6}/all/forwarding"));
+    text.is_ok_and(|text| text.trim() != "0")
+}
+
+/// Makes the host forward packets of IPv6, or not. A router listens to no other router unless it is told
+/// to: devices that did so far are.
+pub(crate) fn forward6(yes: bool) -> Result<(), NetworkError> {
+    let path = format!("{SETTINGS6}/all/forwarding");
+    if yes && let Ok(devices) = fs::read_dir(SETTINGS6) {
+        for device in devices.flatten() {
+            let listens = device.path().join("accept_ra");
+            if fs::read_to_string(&listens).is_ok_and(|text| text.trim() == "1") {
+                fs::write(&listens, "2").map_err(NetworkError::io("write", &listens))?;
+            }
+        }
+    }
+    set(&path, if yes { "1" } else { "0" })
 }
 
 fn set(path: &str, value: &str) -> Result<(), NetworkError> {
     fs::write(path, value).map_err(NetworkError::io("write", path))
 }
 
-/// The first of Docker's subnets that the host has no way to.
-fn free_subnet(links: &mut Links) -> Result<Subnet, NetworkError> {
+/// The first of Docker's subnets that the host has no way to, and that is none of `others`.
+pub(crate) fn free_subnet(
+    links: &mut Links,
+    others: &[Subnet],
+    skip: usize,
+) -> Result<Subnet, NetworkError> {
     let routed = links.routed().map_err(NetworkError::netlink("list routes"))?;
-    let is_free = |subnet: &Subnet| !routed.iter().any(|other| other.overlaps(*subnet));
-    candidates().find(is_free).ok_or(NetworkError::NoSubnet)
+    let is_free =
+        |subnet: &Subnet| !routed.iter().chain(others).any(|other| other.overlaps(*subnet));
+    let all: Vec<_> = candidates().collect();
+    let (first, rest) = all.split_at(skip.min(all.len()));
+    rest.iter().chain(first).copied().find(is_free).ok_or(NetworkError::NoSubnet)
+}
+
+/// A subnet of the addresses that the engine has for itself alone: 48 bits that are its own, 16 to choose.
+pub(crate) fn free_subnet6(
+    links: &mut Links,
+    others: &[Subnet],
+    instance: Instance,
+) -> Result<Subnet, NetworkError> {
+    let routed = links.routed().map_err(NetworkError::netlink("list routes"))?;
+    let is_free =
+        |subnet: &Subnet| !routed.iter().chain(others).any(|other| other.overlaps(*subnet));
+    let own = instance.unique_local();
+    let mut all =
+        (0..1 << 16).filter_map(|number: u128| Subnet::around(own.nth(number << 64)?, 64));
+    all.find(is_free).ok_or(NetworkError::NoSubnet)
 }
 
 /// 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/20 to 192.168.240.0/20, as Docker has them.
 fn candidates() -> impl Iterator<Item = Subnet> {
-    let large = (17..32).filter_map(|n| Subnet::around([172, n, 0, 0].into(), 16));
-    let small = (0..16).filter_map(|n| Subnet::around([192, 168, n << 4, 0].into(), 20));
+    let large = (17..32).filter_map(|n| Subnet::around([172, n, 0, 0], 16));
+    let small = (0..16).filter_map(|n| Subnet::around([192, 168, n << 4, 0], 20));
     large.chain(small)
 }
 
 /// Waits for the turn; it ends when the file is closed, however that comes.
-fn lock(path: &Path) -> Result<File, NetworkError> {
+pub(crate) fn lock(path: &Path) -> Result<File, NetworkError> {
     let locking = || NetworkError::io::<io::Error>("lock", path);
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     let file = file.map_err(locking())?;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use dhow_sys::NetlinkError;
@@ -53,10 +53,75 @@ pub enum NetworkError {
         /// The name.
         id: SandboxId,
     },
-    /// Ports are published over IPv4.
-    Unpublishable {
-        /// The host's address that was asked for.
+    /// The network has no driver of ours.
+    UnknownDriver {
+        /// What was given.
+        driver: String,
+    },
+    /// No driver of ours knows the option.
+    UnknownOption {
+        /// Its name.
+        name: String,
+    },
+    /// The option has no such value.
+    InvalidOption {
+        /// Its name.
+        name: String,
+        /// What was given.
+        value: String,
+    },
+    /// An address, subnet, range or gateway that was asked for cannot be.
+    InvalidAddresses {
+        /// In Docker's words.
+        words: String,
+    },
+    /// The network has no kind of addresses at all.
+    NoAddresses,
+    /// The subnet is, in part, another network's.
+    Overlap {
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The network has no addresses of the kind that was asked for.
+    NoSuchKind {
+        /// The address.
         address: IpAddr,
+    },
+    /// The sandbox is in the network already.
+    Connected {
+        /// The sandbox.
+        id: SandboxId,
+        /// The network.
+        network: String,
+    },
+    /// The sandbox is not in the network.
+    NotConnected {
+        /// The sandbox.
+        id: SandboxId,
+        /// The network.
+        network: String,
+    },
+    /// None of the sandbox's networks lets anybody in from outside.
+    NoWayIn {
+        /// The sandbox.
+        id: SandboxId,
+    },
+    /// The network's parent is no device of the host.
+    NoParent {
+        /// What was given.
+        parent: String,
+    },
+    /// The kernel has no devices of this kind.
+    NoKind {
+        /// Which.
+        kind: &'static str,
+    },
+    /// The network has endpoints.
+    InUse {
+        /// Its name.
+        name: String,
+        /// Its key.
+        key: String,
     },
     /// Programming ports failed.
     Publish {
@@ -70,17 +135,19 @@ pub enum NetworkError {
     /// Another endpoint has the address.
     AddressTaken {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// The address is none of the network's, or one that no endpoint can have.
     AddressOutside {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// All addresses are taken.
     NoAddress {
         /// The network's name.
         network: String,
+        /// Of IPv6.
+        is_ipv6: bool,
     },
     /// Every subnet that may be taken is somebody's.
     NoSubnet,
@@ -129,7 +196,7 @@ pub enum PortFault {
         /// The port.
         port: u16,
         /// Where it was to lead.
-        target: Ipv4Addr,
+        target: IpAddr,
         /// To which port.
         target_port: u16,
         /// Of which protocol.
@@ -150,6 +217,8 @@ pub enum NetworkClass {
     Invalid,
     /// Something else has it.
     Conflict,
+    /// What is there is against it; Docker's word for that is 403.
+    Forbidden,
     /// It was understood, and is not to be had.
     Unsupported,
     /// Our own side, or the host's. Docker counts ports in use among these.
@@ -164,13 +233,25 @@ impl NetworkError {
             | Self::InvalidProtocol { .. }
             | Self::InvalidPorts { .. }
             | Self::AddressOutside { .. }
+            | Self::UnknownOption { .. }
+            | Self::InvalidOption { .. }
+            | Self::InvalidAddresses { .. }
+            | Self::NoAddresses
+            | Self::NoSuchKind { .. }
+            | Self::NoParent { .. }
+            | Self::NoWayIn { .. }
             | Self::SubnetTooSmall { .. } => NetworkClass::Invalid,
-            Self::UnknownNetwork { .. } | Self::UnknownSandbox { .. } => NetworkClass::NotFound,
-            Self::SandboxExists { .. } | Self::Busy { .. } | Self::AddressTaken { .. } => {
-                NetworkClass::Conflict
+            Self::UnknownNetwork { .. }
+            | Self::UnknownDriver { .. }
+            | Self::UnknownSandbox { .. } => NetworkClass::NotFound,
+            Self::SandboxExists { .. } | Self::Busy { .. } => NetworkClass::Conflict,
+            Self::InUse { .. } | Self::Overlap { .. } | Self::Connected { .. } => {
+                NetworkClass::Forbidden
             }
-            Self::Unpublishable { .. } => NetworkClass::Unsupported,
-            Self::Publish { .. }
+            Self::NoKind { .. } => NetworkClass::Unsupported,
+            Self::AddressTaken { .. }
+            | Self::NotConnected { .. }
+            | Self::Publish { .. }
             | Self::NoAddress { .. }
             | Self::NoSubnet
             | Self::NoBridge { .. }
@@ -207,8 +288,38 @@ impl fmt::Display for NetworkError {
             Self::UnknownSandbox { id } => write!(f, "no such sandbox: {id}"),
             Self::SandboxExists { id } => write!(f, "sandbox {id} exists already"),
             Self::Busy { id } => write!(f, "sandbox {id} is being changed"),
-            Self::Unpublishable { address } => {
-                write!(f, "publishing ports at {address} is not supported: no IPv6 yet")
+            Self::UnknownDriver { driver } => {
+                write!(f, "could not find plugin {driver} in v1 plugin registry: plugin not found")
+            }
+            Self::UnknownOption { name } => write!(f, "unknown network option: {name}"),
+            Self::InvalidOption { name, value } => {
+                write!(f, "invalid value for network option {name}: {value:?}")
+            }
+            Self::InvalidAddresses { words } => f.write_str(words),
+            Self::NoAddresses => f.write_str("IPv4 or IPv6 must be enabled"),
+            Self::Overlap { .. } => {
+                f.write_str("Pool overlaps with other one on this address space")
+            }
+            Self::NoSuchKind { address } => write!(
+                f,
+                "user specified IP address {address} is supported only when connecting to networks with user configured subnets"
+            ),
+            Self::Connected { id, network } => {
+                write!(f, "endpoint with name {id} already exists in network {network}")
+            }
+            Self::NotConnected { id, network } => {
+                write!(f, "container {id} is not connected to network {network}")
+            }
+            Self::NoWayIn { id } => {
+                write!(f, "none of the networks of container {id} can publish ports")
+            }
+            Self::NoParent { parent } => write!(f, "the parent device {parent} was not found"),
+            Self::NoKind { kind } => write!(f, "this kernel has no devices of the kind {kind}"),
+            Self::InUse { name, key } => {
+                write!(
+                    f,
+                    "error while removing network: network {name} id {key} has active endpoints"
+                )
             }
             Self::Publish { name, id, fault } => write!(
                 f,
@@ -218,8 +329,12 @@ impl fmt::Display for NetworkError {
             Self::AddressOutside { address } => {
                 write!(f, "no configured subnet or ip range contain the IP address {address}")
             }
-            Self::NoAddress { network } => {
-                write!(f, "no available IPv4 addresses on this network's address pools: {network}")
+            Self::NoAddress { network, is_ipv6 } => {
+                let kind = if *is_ipv6 { "IPv6" } else { "IPv4" };
+                write!(
+                    f,
+                    "no available {kind} addresses on this network's address pools: {network}"
+                )
             }
             Self::NoSubnet => f.write_str(
                 "could not find an available, non-overlapping IPv4 address pool among the defaults \
@@ -299,7 +414,7 @@ mod tests {
         let fault = PortFault::Bind {
             address,
             port: 80,
-            target: [172, 17, 0, 2].into(),
+            target: IpAddr::from([172, 17, 0, 2]),
             target_port: 8080,
             protocol: Protocol::Tcp,
             source: io::ErrorKind::AddrInUse.into(),

@@ -4,10 +4,11 @@
 //! for its own.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::address::Mac;
+use crate::address::{Mac, Subnet};
 
 /// An engine among those of a host, told by its data root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +33,13 @@ impl Instance {
     /// The table of all rules.
     pub(crate) fn table(self) -> String {
         format!("dhow-{self}")
+    }
+
+    /// Addresses of IPv6 that nobody routes to from far away, as every organization may choose for itself.
+    pub(crate) fn unique_local(self) -> Subnet {
+        let global = u128::from(self.0) << 8 | u128::from(self.0 % 251);
+        let first = Ipv6Addr::from_bits(0xfd << 120 | global << 80);
+        Subnet::around(first, 48).unwrap_or_else(|| unreachable!("48 bits are fewer than 128"))
     }
 
     /// The bridge's link address, said when it is made, so that nothing has a reason to change it later.

@@ -8,28 +8,37 @@
 
 mod address;
 mod bridge;
+mod config;
+pub mod dns;
 mod error;
 mod firewall;
 mod host;
 mod instance;
 mod link;
+mod names;
 mod namespace;
 mod nft;
+mod options;
 mod pins;
 mod pool;
 mod ports;
 mod ready;
 mod records;
+mod resolver;
 mod sandbox;
 mod steps;
 
 pub use address::{AddressFault, Mac, Subnet};
+pub use config::{Addresses, GatewayMode, Kind, NetworkConfig, NetworkRequest, PoolRequest, Rate};
 pub use error::{NetworkClass, NetworkError, PortFault};
 pub use firewall::Obstacle;
 pub use host::{Host, HostOptions};
 pub use instance::Instance;
+pub use names::{Known, Member, NamesConfig, Table};
+pub use options::{Ipvlan, Macvlan};
+pub use resolver::{RESOLVER, RESOLVER_SOCKET};
 pub use sandbox::{
-    BoundPort, DEFAULT_NETWORK, Endpoint, EndpointRequest, NetworkDetails, PortMapping, Protocol,
-    Sandbox, SandboxId, SandboxRequest,
+    BoundPort, DEFAULT_NETWORK, Endpoint, EndpointRequest, Forward, PortMapping, Protocol, Sandbox,
+    SandboxId, SandboxRequest,
 };
 pub use steps::Steps;

@@ -1,10 +1,11 @@
-//! The addresses of one network: one bit each.
+//! The addresses of one network, of one kind.
 //!
 //! Invariant: an address is given once until it is given back, and the one given back last is the last
 //! to be given again: whoever still talks to the old owner does not meet a new one.
 //! Absent on purpose: what survives a process; it follows from the sandboxes that are there.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::address::Subnet;
 
@@ -12,9 +13,12 @@ use crate::address::Subnet;
 #[derive(Debug)]
 pub(crate) struct Pool {
     subnet: Subnet,
-    taken: Vec<u64>,
+    /// The part of it that addresses are chosen from: first and last, both inside.
+    chosen: (u128, u128),
+    /// By their distance from the subnet's first.
+    taken: BTreeSet<u128>,
     /// Where the search goes on.
-    next: u64,
+    next: u128,
 }
 
 /// Why one certain address is not to be had.
@@ -25,83 +29,77 @@ pub(crate) enum Refusal {
 }
 
 impl Pool {
-    /// All of a subnet but the first, the last, and the gateway, which is the second; nothing, if that is
-    /// all.
-    pub(crate) fn of(subnet: Subnet) -> Option<Self> {
-        let size = subnet.size();
-        if size < 4 {
-            return None;
+    /// All of a subnet but the first and, of IPv4, the last, which mean the network as a whole; addresses
+    /// that nobody asks for come from `range`. The reserved ones are nobody's.
+    pub(crate) fn of(
+        subnet: Subnet,
+        range: Option<Subnet>,
+        reserved: impl Iterator<Item = IpAddr>,
+    ) -> Self {
+        let range = range.unwrap_or(subnet);
+        let offset = |address| subnet.offset(address).unwrap_or_default();
+        let chosen = (offset(range.first()), offset(range.last()));
+        let mut taken: BTreeSet<_> = reserved.filter_map(|one| subnet.offset(one)).collect();
+        if subnet.host_bits() > 1 {
+            taken.insert(0);
+            taken.extend((!subnet.is_ipv6()).then(|| offset(subnet.last())));
         }
-        let words = usize::try_from(size.div_ceil(64)).ok()?;
-        let mut pool = Self { subnet, taken: vec![0; words], next: 2 };
-        for offset in [0, 1, size - 1] {
-            pool.set(offset, true);
-        }
-        // What is past the end of a small one is nobody's.
-        for offset in size..size.next_multiple_of(64) {
-            pool.set(offset, true);
-        }
-        Some(pool)
+        Self { subnet, chosen, taken, next: chosen.0 }
     }
 
     /// The next free address.
-    pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
-        let size = self.subnet.size();
-        let found = self.free_in(self.next, size).or_else(|| self.free_in(0, self.next))?;
-        self.set(found, true);
-        self.next = (found + 1) % size;
+    pub(crate) fn take(&mut self) -> Option<IpAddr> {
+        let (first, last) = self.chosen;
+        let next = self.next.clamp(first, last);
+        let behind = self.free_in(next, last);
+        let found = match next.checked_sub(1) {
+            Some(before) if before >= first => behind.or_else(|| self.free_in(first, before)),
+            _ => behind,
+        }?;
+        self.taken.insert(found);
+        self.next = if found == last { first } else { found + 1 };
         self.subnet.nth(found)
     }
 
     /// One certain address.
-    pub(crate) fn take_this(&mut self, address: Ipv4Addr) -> Result<(), Refusal> {
+    pub(crate) fn take_this(&mut self, address: IpAddr) -> Result<(), Refusal> {
         let offset = self.subnet.offset(address).ok_or(Refusal::Outside)?;
-        if offset == 0 || offset == self.subnet.size() - 1 {
+        let means_all = self.subnet.host_bits() > 1
+            && (offset == 0 || !self.subnet.is_ipv6() && address == self.subnet.last());
+        if means_all {
             return Err(Refusal::Outside);
         }
-        if self.is_taken(offset) {
-            return Err(Refusal::Taken);
-        }
-        self.set(offset, true);
-        Ok(())
+        if self.taken.insert(offset) { Ok(()) } else { Err(Refusal::Taken) }
     }
 
     /// Continues behind the address that an earlier engine gave last.
-    pub(crate) fn pass(&mut self, address: Ipv4Addr) {
+    pub(crate) fn pass(&mut self, address: IpAddr) {
         if let Some(offset) = self.subnet.offset(address) {
-            self.next = (offset + 1) % self.subnet.size();
+            let (first, last) = self.chosen;
+            self.next = if offset >= last { first } else { offset + 1 };
         }
     }
 
     /// Makes an address free again.
-    pub(crate) fn give_back(&mut self, address: Ipv4Addr) {
+    pub(crate) fn give_back(&mut self, address: IpAddr) {
         if let Some(offset) = self.subnet.offset(address) {
-            self.set(offset, false);
+            self.taken.remove(&offset);
         }
     }
 
-    /// The first free one from `begin` on, before `end`; whole words of taken ones cost one look.
-    fn free_in(&self, begin: u64, end: u64) -> Option<u64> {
-        let mut at = begin;
-        while at < end {
-            let free = !self.taken[(at / 64) as usize] >> (at % 64);
-            if free != 0 {
-                let found = at + u64::from(free.trailing_zeros());
-                return (found < end).then_some(found);
+    /// The first free one from the one to the other: the end of the first run of taken ones.
+    fn free_in(&self, begin: u128, end: u128) -> Option<u128> {
+        let mut free = begin;
+        for taken in self.taken.range(begin..=end) {
+            if *taken != free {
+                break;
             }
-            at = (at / 64 + 1) * 64;
+            if free == end {
+                return None;
+            }
+            free += 1;
         }
-        None
-    }
-
-    fn is_taken(&self, offset: u64) -> bool {
-        self.taken[(offset / 64) as usize] >> (offset % 64) & 1 != 0
-    }
-
-    fn set(&mut self, offset: u64, taken: bool) {
-        let bit = 1 << (offset % 64);
-        let word = &mut self.taken[(offset / 64) as usize];
-        *word = if taken { *word | bit } else { *word & !bit };
+        Some(free)
     }
 }
 
@@ -110,10 +108,11 @@ mod tests {
     use super::*;
 
     fn pool(text: &str) -> Pool {
-        Pool::of(text.parse().unwrap()).unwrap()
+        let subnet: Subnet = text.parse().unwrap();
+        Pool::of(subnet, None, subnet.nth(1).into_iter())
     }
 
-    fn address(text: &str) -> Ipv4Addr {
+    fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
@@ -146,8 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_asks_for_comes_from_the_range() {
+        let subnet: Subnet = "10.0.0.0/16".parse().unwrap();
+        let range = "10.0.5.0/30".parse().ok();
+        let mut pool = Pool::of(subnet, range, [address("10.0.5.0")].into_iter());
+        pool.take_this(address("10.0.7.7")).unwrap();
+        let given: Vec<_> = std::iter::from_fn(|| pool.take()).map(|one| one.to_string()).collect();
+        assert_eq!(given, ["10.0.5.1", "10.0.5.2", "10.0.5.3"]);
+    }
+
+    #[test]
     fn all_of_a_subnet_is_given_and_no_more() {
-        for (text, count) in [("10.0.0.0/30", 1), ("10.0.0.0/26", 61), ("10.0.0.0/20", 4093)] {
+        let cases =
+            [("10.0.0.0/30", 1), ("10.0.0.0/26", 61), ("10.0.0.0/20", 4093), ("fd00::/120", 254)];
+        for (text, count) in cases {
             let mut pool = pool(text);
             let mut given = std::collections::HashSet::new();
             while let Some(address) = pool.take() {
@@ -155,6 +166,5 @@ mod tests {
             }
             assert_eq!(given.len(), count, "{text}");
         }
-        assert!(Pool::of("10.0.0.0/31".parse().unwrap()).is_none());
     }
 }

@@ -4,11 +4,12 @@
 //! process lives and has descriptors to spare, a bound socket keeps every other program from it. That
 //! socket is never reached: the rules send connections past it. What an earlier engine published stays
 //! published, whether or not its port can be bound again.
-//! Absent on purpose: a process that copies bytes, and IPv6.
+//! Absent on purpose: copying bytes. Where rules cannot redirect ([::1], and IPv6 for a container that has
+//! none), a container's monitor listens at a port that is taken here.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,8 +18,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{NetworkError, PortFault};
-use crate::firewall::{Published, Target};
-use crate::sandbox::{BoundPort, PortMapping, Protocol};
+use crate::firewall::Published;
+use crate::sandbox::{PortMapping, Protocol};
 
 /// Where free ports are looked for that the kernel cannot choose: those that no service is assigned.
 const FREE_FIRST: u16 = 49152;
@@ -36,7 +37,7 @@ pub(crate) struct Ports {
 #[derive(Debug, Default)]
 struct Books {
     /// At which addresses a port is taken; almost always at one.
-    taken: HashMap<(Protocol, u16), Vec<Ipv4Addr>>,
+    taken: HashMap<(Protocol, u16), Vec<IpAddr>>,
     held: usize,
     next_free: u16,
 }
@@ -63,28 +64,44 @@ impl Ports {
         Self { books: Mutex::new(books), held_max }
     }
 
-    /// Takes what a mapping asks for; `target` is where it will lead, for the words of an error.
+    /// Takes what a mapping asks for, at each of these addresses the same; `target` is where it will lead,
+    /// for the words of an error.
     pub(crate) fn take(
         &self,
         mapping: &PortMapping,
-        target: Ipv4Addr,
-    ) -> Result<Taken<'_>, PortFault> {
-        let address = match mapping.host_ip {
-            Some(IpAddr::V4(address)) => address,
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
+        addresses: &[IpAddr],
+        target: IpAddr,
+    ) -> Result<Vec<Taken<'_>>, PortFault> {
         let Some((first, last)) = mapping.host_port else {
-            return self.take_any(address, mapping.protocol);
+            return self.take_any(mapping, addresses, target);
         };
         let mut fault = PortFault::NoneFree;
         for port in first..=last {
-            let published = Published { address, protocol: mapping.protocol, port };
-            match self.take_this(published) {
+            match self.take_all(addresses, mapping.protocol, port) {
                 Ok(taken) => return Ok(taken),
-                Err(found) => fault = found.fault(published, mapping, target),
+                Err((published, found)) => fault = found.fault(published, mapping, target),
             }
         }
         Err(if first == last { fault } else { PortFault::NoneFree })
+    }
+
+    /// One port at several addresses, or at none of them. Where the host has no IPv6, it needs none.
+    fn take_all(
+        &self,
+        addresses: &[IpAddr],
+        protocol: Protocol,
+        port: u16,
+    ) -> Result<Vec<Taken<'_>>, (Published, Found)> {
+        let mut all = Vec::new();
+        for address in addresses {
+            let published = Published { address: *address, protocol, port };
+            match self.take_this(published) {
+                Ok(taken) => all.push(taken),
+                Err(Found::Refused(error)) if is_without_ipv6(*address, &error) => {}
+                Err(found) => return Err((published, found)),
+            }
+        }
+        Ok(all)
     }
 
     /// Writes a port down that an earlier engine published, and binds it again if it can be.
@@ -115,19 +132,36 @@ impl Ports {
     }
 
     /// The kernel knows best which port is free, where it knows the protocol.
-    fn take_any(&self, address: Ipv4Addr, protocol: Protocol) -> Result<Taken<'_>, PortFault> {
+    fn take_any(
+        &self,
+        mapping: &PortMapping,
+        addresses: &[IpAddr],
+        target: IpAddr,
+    ) -> Result<Vec<Taken<'_>>, PortFault> {
+        let Some((address, others)) = addresses.split_first() else { return Ok(Vec::new()) };
+        let protocol = mapping.protocol;
         for _ in 0..CHOICES_MAX {
-            let any = Published { address, protocol, port: 0 };
-            let Ok(Some(socket)) = bind(any) else { break };
+            let any = Published { address: *address, protocol, port: 0 };
+            let socket = match bind(any) {
+                Ok(Some(socket)) => socket,
+                Ok(None) => break,
+                Err(source) => return Err(Found::Refused(source).fault(any, mapping, target)),
+            };
             let Some(port) = bound_port(&socket) else { break };
             let published = Published { port, ..any };
-            if self.books().reserve(published) {
-                return Ok(self.taken(published, Some(socket)));
+            if !self.books().reserve(published) {
+                continue;
+            }
+            let first = self.taken(published, Some(socket));
+            if let Ok(more) = self.take_all(others, protocol, port) {
+                let mut all = vec![first];
+                all.extend(more);
+                return Ok(all);
             }
         }
         for _ in FREE_FIRST..=u16::MAX {
             let port = self.books().next_free();
-            if let Ok(taken) = self.take_this(Published { address, protocol, port }) {
+            if let Ok(taken) = self.take_all(addresses, protocol, port) {
                 return Ok(taken);
             }
         }
@@ -170,8 +204,10 @@ impl Books {
     fn reserve(&mut self, Published { address, protocol, port }: Published) -> bool {
         let addresses = self.taken.entry((protocol, port)).or_default();
         let is_taken = match address.is_unspecified() {
-            true => !addresses.is_empty(),
-            false => addresses.iter().any(|one| one.is_unspecified() || *one == address),
+            true => addresses.iter().any(|one| one.is_ipv6() == address.is_ipv6()),
+            false => addresses.iter().any(|one| {
+                one.is_unspecified() && one.is_ipv6() == address.is_ipv6() || *one == address
+            }),
         };
         if !is_taken {
             addresses.push(address);
@@ -209,8 +245,8 @@ enum Found {
 }
 
 impl Found {
-    fn fault(self, at: Published, mapping: &PortMapping, target: Ipv4Addr) -> PortFault {
-        let (address, port) = (at.address.into(), at.port);
+    fn fault(self, at: Published, mapping: &PortMapping, target: IpAddr) -> PortFault {
+        let (address, port) = (at.address, at.port);
         match self {
             Self::InOurBooks => PortFault::Allocated { address, port },
             Self::Refused(source) => PortFault::Bind {
@@ -225,11 +261,20 @@ impl Found {
     }
 }
 
-/// What is in force for a published port.
-pub(crate) fn rule(port: &BoundPort, address: Ipv4Addr) -> Option<(Published, Target)> {
-    let IpAddr::V4(host) = port.host_ip else { return None };
-    let published = Published { address: host, protocol: port.protocol, port: port.host_port };
-    Some((published, Target { address, port: port.container_port }))
+/// Where a mapping's ports are to be: at the address that it names, or at all of the host's.
+pub(crate) fn addresses_of(mapping: &PortMapping, binding: Option<Ipv4Addr>) -> Vec<IpAddr> {
+    let all = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    match (mapping.host_ip, binding) {
+        (Some(address), _) => vec![address],
+        (None, Some(binding)) => vec![binding.into()],
+        (None, None) => all.into(),
+    }
+}
+
+fn is_without_ipv6(address: IpAddr, error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        && matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
 /// Mappings that cannot be.
@@ -240,9 +285,6 @@ pub(crate) fn check(mappings: &[PortMapping]) -> Result<(), NetworkError> {
         }
         if mapping.container_port == 0 {
             return Err(NetworkError::InvalidPorts { first: 0, last: 0 });
-        }
-        if let Some(address @ IpAddr::V6(_)) = mapping.host_ip {
-            return Err(NetworkError::Unpublishable { address });
         }
     }
     Ok(())
@@ -255,15 +297,20 @@ fn bind(published: Published) -> io::Result<Held> {
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, Some(protocol));
+    let is_ipv6 = published.address.is_ipv6();
+    let family = if is_ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol));
     let socket = match socket {
         Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT | Errno::NFILE | Errno::MFILE) => {
             return Ok(None);
         }
         socket => socket?,
     };
-    let address = SocketAddrV4::new(published.address, published.port);
+    let address = SocketAddr::new(published.address, published.port);
+    if is_ipv6 {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+        return bind_beside(socket, address, published.protocol);
+    }
     match rustix::net::bind(&socket, &address) {
         // Connections of an earlier owner that are over, but not forgotten, are nobody's. A socket that
         // overlooks them is in the way of others that do so only if it listens.
@@ -277,9 +324,17 @@ fn bind(published: Published) -> io::Result<Held> {
     Ok(Some(socket))
 }
 
+/// A port of IPv6, at which the container's monitor may listen, too: kept so that it can, if that can be.
+fn bind_beside(socket: OwnedFd, address: SocketAddr, protocol: Protocol) -> io::Result<Held> {
+    let shares = protocol == Protocol::Tcp;
+    sockopt::set_socket_reuseaddr(&socket, shares)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok((shares || address.port() == 0).then_some(socket))
+}
+
 fn bound_port(socket: &OwnedFd) -> Option<u16> {
     let address = rustix::net::getsockname(socket).ok()?;
-    SocketAddrV4::try_from(address).ok().map(|address| address.port())
+    SocketAddr::try_from(address).ok().map(|address| address.port())
 }
 
 #[cfg(test)]
@@ -287,7 +342,7 @@ mod tests {
     use super::*;
 
     fn at(address: [u8; 4], port: u16) -> Published {
-        Published { address: address.into(), protocol: Protocol::Tcp, port }
+        Published { address: IpAddr::from(address), protocol: Protocol::Tcp, port }
     }
 
     #[test]
@@ -318,6 +373,6 @@ mod tests {
             assert!(check(&[PortMapping { host_port, ..good }]).is_err());
         }
         assert!(check(&[PortMapping { container_port: 0, ..good }]).is_err());
-        assert!(check(&[PortMapping { host_ip: Some("::1".parse().unwrap()), ..good }]).is_err());
+        assert!(check(&[PortMapping { host_ip: Some("::1".parse().unwrap()), ..good }]).is_ok());
     }
 }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use dhow_sys::{Errno, NetlinkError};
 
-use crate::bridge::Bridge;
+use crate::bridge::Device;
 use crate::error::NetworkError;
-use crate::link::{INSIDE, Links, NewVeth};
+use crate::link::{Links, NewVeth};
 use crate::namespace::Namespace;
 
 /// How long nobody takes one before the next is made.
@@ -37,37 +37,67 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// Makes one.
-    pub(crate) fn make(bridge: &Bridge) -> Result<Self, NetworkError> {
-        let mut namespace = Namespace::make()?;
-        let mut host = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
-        let interface = &bridge.details.interface;
-        let connecting =
-            || NetworkError::netlink::<NetlinkError>(format!("connect to {interface}"));
-        let name = connect(&mut host, bridge, &namespace).map_err(connecting())?;
-        let inside = || NetworkError::netlink::<NetlinkError>(format!("bring up {INSIDE}"));
-        let found = namespace.links().find(INSIDE).map_err(inside())?;
-        let index = found.ok_or(Errno::NODEV.into()).map_err(inside())?.index;
-        namespace.links().bring_up(index).map_err(inside())?;
-        host.bring_up_port(&name).map_err(connecting())?;
-        let begin = Instant::now();
-        while begin.elapsed() < SENDING_WAIT_MAX {
-            // The bridge itself came up with its first port.
-            let passes = host.is_forwarding(&name).map_err(connecting())?
-                && host.is_sending(interface).map_err(connecting())?;
-            if passes && namespace.links().is_sending(INSIDE).map_err(inside())? {
-                break;
-            }
-            thread::sleep(SENDING_WAIT);
-        }
+    pub(crate) fn make(bridge: &Device) -> Result<Self, NetworkError> {
+        let mut namespace = Namespace::make(bridge.config.resolves())?;
+        let inside = format!("{}0", bridge.config.interface_prefix);
+        let index = plug(bridge, &mut namespace, &inside)?.index;
         Ok(Self { namespace, index })
     }
+}
+
+/// A device inside that has its other end on a bridge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plugged {
+    pub(crate) index: u32,
+}
+
+/// Connects a namespace to a bridge by a device that passes packets on when this returns.
+pub(crate) fn plug(
+    bridge: &Device,
+    namespace: &mut Namespace,
+    inside: &str,
+) -> Result<Plugged, NetworkError> {
+    let mut host = Links::open().map_err(NetworkError::netlink("open a netlink socket"))?;
+    let interface = &bridge.config.interface;
+    let connecting = || NetworkError::netlink::<NetlinkError>(format!("connect to {interface}"));
+    let name = connect(&mut host, bridge, namespace, inside).map_err(connecting())?;
+    let bringing = || NetworkError::netlink::<NetlinkError>(format!("bring up {inside}"));
+    let found = namespace.links().find(inside).map_err(bringing())?;
+    let index = found.ok_or(Errno::NODEV.into()).map_err(bringing())?.index;
+    namespace.links().bring_up(index).map_err(bringing())?;
+    host.bring_up_port(&name).map_err(connecting())?;
+    bound(&mut host, bridge, &name)?;
+    let begin = Instant::now();
+    while begin.elapsed() < SENDING_WAIT_MAX {
+        // The bridge itself came up with its first port.
+        let passes = host.is_forwarding(&name).map_err(connecting())?
+            && host.is_sending(interface).map_err(connecting())?;
+        if passes && namespace.links().is_sending(inside).map_err(bringing())? {
+            break;
+        }
+        thread::sleep(SENDING_WAIT);
+    }
+    Ok(Plugged { index })
+}
+
+/// Bounds what the end on the bridge sends, which is what its container receives.
+fn bound(host: &mut Links, bridge: &Device, name: &str) -> Result<(), NetworkError> {
+    let rate = bridge.config.rate.inward;
+    if rate == 0 {
+        return Ok(());
+    }
+    let bounding = || NetworkError::netlink::<NetlinkError>(format!("bound the rate of {name}"));
+    let found = host.find(name).map_err(bounding())?;
+    let index = found.ok_or(Errno::NODEV.into()).map_err(bounding())?.index;
+    host.bound(index, rate).map_err(bounding())
 }
 
 /// Makes the pair of devices, under a name that nobody has; returns the name.
 fn connect(
     host: &mut Links,
-    bridge: &Bridge,
+    bridge: &Device,
     namespace: &Namespace,
+    inside: &str,
 ) -> Result<String, NetlinkError> {
     let mut tries = 1..=NAMES_MAX;
     loop {
@@ -76,10 +106,13 @@ fn connect(
         let made = host.make_veth(&NewVeth {
             name: &name,
             bridge: bridge.index,
-            mtu: bridge.details.mtu,
+            mtu: bridge.config.mtu,
+            isolated: !bridge.config.icc,
             namespace: namespace.as_fd(),
+            inside,
         });
         match made {
+            // A name inside that is taken is the caller's fault, and said so in the end.
             Err(error) if error.errno == Errno::EXIST && tries.next().is_some() => {}
             made => return made.map(|()| name),
         }

@@ -6,6 +6,7 @@
 //! Written as JSON with a version; unknown fields are skipped, newer versions refused. Nothing here needs
 //! to survive the power: namespaces do not either.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -72,6 +73,52 @@ impl Records {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes down that a sandbox that is whole is being changed, by way of this device.
+    pub(crate) fn put_mark(&self, id: &SandboxId, interface: &str) -> Result<(), NetworkError> {
+        let path = self.marks().join(id.as_str());
+        let write = || {
+            fs::create_dir_all(self.marks())?;
+            fs::write(&path, interface)
+        };
+        write().map_err(NetworkError::io("write", &path))
+    }
+
+    /// The device by way of which a sandbox was being changed, if it was.
+    pub(crate) fn mark(&self, id: &SandboxId) -> Result<Option<String>, NetworkError> {
+        let path = self.marks().join(id.as_str());
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).map_err(NetworkError::io("read", path)),
+        }
+    }
+
+    /// The change is over, or never was.
+    pub(crate) fn remove_mark(&self, id: &SandboxId) -> Result<(), NetworkError> {
+        let path = self.marks().join(id.as_str());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(NetworkError::io("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets changes of sandboxes that are no longer there.
+    pub(crate) fn remove_marks_but(&self, known: &HashSet<SandboxId>) -> Result<(), NetworkError> {
+        for name in names(&self.marks()).map_err(NetworkError::io("read", self.marks()))? {
+            if let Ok(id) = name.parse::<SandboxId>()
+                && !known.contains(&id)
+            {
+                self.remove_mark(&id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn marks(&self) -> PathBuf {
+        self.dir.with_file_name("changing")
     }
 
     /// All sandboxes. A file that cannot be understood is removed, and its sandbox is garbage.

@@ -5,13 +5,15 @@
 //! resolv.conf, which are the engine's.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Mac, Subnet};
+use crate::address::Mac;
+use crate::config::Rate;
 use crate::error::NetworkError;
 
 /// The name of the network that every engine has.
@@ -69,21 +71,34 @@ pub struct SandboxRequest {
     pub id: SandboxId,
     /// What errors call its endpoint: the container's name, without a slash.
     pub name: String,
-    /// Its place in a network; without one it has its loopback device alone (`--network none`).
-    pub endpoint: Option<EndpointRequest>,
+    /// Its places in networks, the first as `eth0`; without any it has its loopback device alone
+    /// (`--network none`).
+    pub endpoints: Vec<EndpointRequest>,
+    /// What is published, by way of the network that leads out.
+    pub ports: Vec<PortMapping>,
 }
 
 /// What an endpoint is to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EndpointRequest {
-    /// The network's name; today there is [`DEFAULT_NETWORK`].
+    /// The network's key: its id, or [`DEFAULT_NETWORK`].
     pub network: String,
     /// The link's address; otherwise it follows from the endpoint's.
     pub mac: Option<Mac>,
     /// The address; otherwise a free one.
     pub ipv4: Option<Ipv4Addr>,
-    /// What is published.
-    pub ports: Vec<PortMapping>,
+    /// The address of the newer kind; otherwise a free one.
+    pub ipv6: Option<Ipv6Addr>,
+    /// More addresses, for the link alone.
+    pub link_local: Vec<IpAddr>,
+    /// Which network leads out: the highest, then the first by its name.
+    pub gateway_priority: i64,
+    /// What its device is called; `eth0` and so on otherwise.
+    pub interface: Option<String>,
+    /// Settings of the device, by their names in `/proc/sys` with `IFNAME` for the device.
+    pub sysctls: Vec<(String, String)>,
+    /// Bounds besides those of the network.
+    pub rate: Rate,
 }
 
 /// A port of a container that shall be reachable at one of the host.
@@ -93,7 +108,7 @@ pub struct PortMapping {
     pub container_port: u16,
     /// Of which protocol.
     pub protocol: Protocol,
-    /// At which of the host's addresses; all of them if none is named or `0.0.0.0`.
+    /// At which of the host's addresses; all of them if none is named.
     pub host_ip: Option<IpAddr>,
     /// Of which of the host's ports, the first that is free from the one to the other; any free one if
     /// nothing is said. Docker's `0` is `None` here.
@@ -158,22 +173,104 @@ pub struct Sandbox {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// A port that no rule can redirect: whoever watches over the container listens there and passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Forward {
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// Where, on the host.
+    pub listen: SocketAddr,
+    /// Where to.
+    pub target: SocketAddr,
+}
+
+impl Forward {
+    /// Reads what was written to a file; none, if there is none.
+    pub fn read(path: &Path) -> io::Result<Vec<Self>> {
+        match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            bytes => Ok(serde_json::from_slice(&bytes?)?),
+        }
+    }
+
+    /// Replaces a file by these; none take it away.
+    pub fn write(path: &Path, all: &[Self]) -> io::Result<()> {
+        if !all.is_empty() {
+            return crate::names::replace(path, &serde_json::to_vec(all)?);
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Published ports that somebody has to listen at.
+    pub fn forwards(&self) -> Vec<Forward> {
+        let all = self
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.ports.iter().filter_map(|port| endpoint.forward(port)));
+        all.collect()
+    }
+}
+
+impl Endpoint {
+    fn forward(&self, port: &BoundPort) -> Option<Forward> {
+        let IpAddr::V6(host) = port.host_ip else { return None };
+        // Those that rules redirect still cannot be reached by way of the loopback device.
+        let listen = match (self.ipv6.is_some(), host.is_unspecified()) {
+            (false, _) => host,
+            (true, true) => Ipv6Addr::LOCALHOST,
+            (true, false) if host.is_loopback() => host,
+            (true, false) => return None,
+        };
+        let target = self.ipv4.map(IpAddr::V4).or(self.ipv6.map(IpAddr::V6))?;
+        (port.protocol != Protocol::Sctp).then_some(Forward {
+            protocol: port.protocol,
+            listen: SocketAddr::new(listen.into(), port.host_port),
+            target: SocketAddr::new(target, port.container_port),
+        })
+    }
+
+    /// Its address of a kind.
+    pub fn address(&self, is_ipv6: bool) -> Option<IpAddr> {
+        match is_ipv6 {
+            false => self.ipv4.map(IpAddr::V4),
+            true => self.ipv6.map(IpAddr::V6),
+        }
+    }
+}
+
 /// A sandbox's place in a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// The network's name.
+    /// The network's key.
     pub network: String,
     /// The device inside.
     pub interface: String,
     /// Its link's address.
     pub mac: Mac,
     /// Its address.
-    pub ipv4: Ipv4Addr,
+    pub ipv4: Option<Ipv4Addr>,
     /// How many bits of it are the network's.
     pub prefix: u8,
-    /// The host's address in the network, and the way to everything else.
-    pub gateway: Ipv4Addr,
-    /// What is published, in the order of the request, with the ports that were chosen.
+    /// The way to everything else.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its address of the newer kind.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Addr>,
+    /// How many bits of that are the network's.
+    #[serde(default)]
+    pub prefix6: u8,
+    /// The way to everything else of that kind.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
+    /// Which network leads out: the highest, then the first by its name.
+    #[serde(default)]
+    pub gateway_priority: i64,
+    /// What is published by way of it, in the order of the request, with the ports that were chosen.
     pub ports: Vec<BoundPort>,
 }
 
@@ -188,21 +285,6 @@ pub struct BoundPort {
     pub host_ip: IpAddr,
     /// Of which of the host's ports.
     pub host_port: u16,
-}
-
-/// A network as it is on the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NetworkDetails {
-    /// Its name.
-    pub name: String,
-    /// The bridge's device.
-    pub interface: String,
-    /// The addresses of its endpoints.
-    pub subnet: Subnet,
-    /// The host's among them.
-    pub gateway: Ipv4Addr,
-    /// The largest packet.
-    pub mtu: u32,
 }
 
 #[cfg(test)]

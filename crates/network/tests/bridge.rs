@@ -40,10 +40,10 @@ fn containers_and_host_reach_each_other() {
         let one = networks.sandbox(&bridged("one", &[])).expect("a sandbox");
         let two = networks.sandbox(&bridged("two", &[])).expect("a sandbox");
         let (first, second) = (&one.endpoints[0], &two.endpoints[0]);
-        assert_eq!(first.ipv4.to_string(), "172.17.0.2");
-        assert_eq!(first.gateway.to_string(), "172.17.0.1");
+        assert_eq!(first.ipv4.expect("one").to_string(), "172.17.0.2");
+        assert_eq!(first.gateway.expect("one").to_string(), "172.17.0.1");
         assert_eq!(first.mac.to_string(), "02:42:ac:11:00:02");
-        assert_eq!(second.ipv4.to_string(), "172.17.0.3");
+        assert_eq!(second.ipv4.expect("one").to_string(), "172.17.0.3");
         let _server1 = serve(&one.path, 80);
         assert_eq!(ask("172.17.0.2", 80).as_deref(), Some("172.17.0.1"));
         let answer = inside(&two.path, || ask("172.17.0.2", 80));
@@ -63,7 +63,8 @@ fn a_published_port_is_reached_from_everywhere() {
             filter_bridges(filtered);
             // Hosts that drop what comes in by another way than the answer would leave by, too.
             for device in ["all", "dhow", "out0"] {
-                let device = device.replace("dhow", &networks.networks()[0].interface);
+                let device =
+                    device.replace("dhow", &networks.default_network().expect("it").interface);
                 let strict = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
                 std::fs::write(strict, if filtered { "0" } else { "1" }).expect("a setting");
             }

@@ -143,7 +143,7 @@ fn ready_namespaces_are_as_good_as_others() {
         let _server = serve(&first.path, 80);
         for name in ["a", "b", "c", "d"] {
             let made = networks.sandbox(&bridged(name, &[])).expect("a sandbox");
-            let mine = made.endpoints[0].ipv4.to_string();
+            let mine = made.endpoints[0].ipv4.expect("one").to_string();
             let answer = inside(&made.path, || ask("172.17.0.2", 80));
             assert_eq!(answer, Some(mine));
         }
@@ -168,8 +168,14 @@ fn engines_with_different_roots_do_not_meet() {
         let first = one.sandbox(&bridged("same", &[tcp(None, 8080, 80)])).expect("a sandbox");
         let second = two.sandbox(&bridged("same", &[tcp(None, 9090, 80)])).expect("a sandbox");
         // The first choice is on the way to somewhere else already.
-        assert_eq!(one.networks()[0].subnet.to_string(), "172.18.0.0/16");
-        assert_eq!(two.networks()[0].subnet.to_string(), "172.19.0.0/16");
+        assert_eq!(
+            one.default_network().expect("it").ipv4.expect("one").subnet.to_string(),
+            "172.18.0.0/16"
+        );
+        assert_eq!(
+            two.default_network().expect("it").ipv4.expect("one").subnet.to_string(),
+            "172.19.0.0/16"
+        );
         let _servers = [serve(&first.path, 80), serve(&second.path, 80)];
         assert!(ask("127.0.0.1", 8080).is_some() && ask("127.0.0.1", 9090).is_some());
         // Each network is closed to the other; published ports are open.
@@ -196,7 +202,7 @@ fn engines_that_look_for_addresses_at_once_find_different_ones() {
                     let networks = Host::open(HostOptions { exec_root, instance, ..options(dir) });
                     let networks = networks.expect("networks");
                     networks.sandbox(&bridged("one", &[])).expect("a sandbox");
-                    networks.networks()[0].subnet.to_string()
+                    networks.default_network().expect("it").ipv4.expect("one").subnet.to_string()
                 })
             });
             threads.map(|thread| thread.join().expect("a subnet"))

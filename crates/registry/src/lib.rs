@@ -13,11 +13,9 @@ mod app;
 mod audit;
 mod config;
 mod http;
-mod layout;
 mod log;
 mod metrics;
 mod mirror;
-mod page;
 mod pattern;
 mod registry;
 mod routes;
@@ -27,10 +25,9 @@ mod tls;
 mod uploads;
 
 pub use config::{
-    AccessConfig, Action, CollectConfig, Config, ConfigError, Limits, LogConfig, MirrorConfig,
-    RepositoryConfig, RuleConfig, Size, Span, TlsConfig, TokenConfig,
+    AccessConfig, Action, CollectConfig, Config, ConfigError, HookEvent, Limits, LogConfig,
+    MirrorConfig, RepositoryConfig, RuleConfig, Size, Span, TlsConfig, TokenConfig, WebhookConfig,
 };
-pub use layout::Moved;
 pub use log::Log;
 pub use pattern::Pattern;
 pub use registry::{Options, Place, Registry, RegistryError, Swept};

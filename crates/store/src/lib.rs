@@ -26,10 +26,10 @@ pub use content::{
 };
 pub use db::{
     BuildRow, BuildRowKind, ChainId, ContainerChange, ContainerRecordError, ContainerRow, Db,
-    DbError, Durability, EventRow, Labels, Lease, LeaseId, NewManifest, PruneOptions, Pruned,
-    PushRules, Repositories, RepositoryError, RepositoryManifest, RepositoryTag, RepositoryUsage,
-    SnapshotKey, SnapshotKeyError, SnapshotNumber, SnapshotRecord, SnapshotRecordError,
-    SnapshotRecords, SnapshotState, SnapshotUsage, VolumeRow,
+    DbError, Durability, EventRow, Labels, Lease, LeaseId, NetworkRow, NewManifest, PruneOptions,
+    Pruned, PushRules, Repositories, RepositoryError, RepositoryManifest, RepositoryTag,
+    RepositoryUsage, SnapshotKey, SnapshotKeyError, SnapshotNumber, SnapshotRecord,
+    SnapshotRecordError, SnapshotRecords, SnapshotState, SnapshotUsage, VolumeRow,
 };
 pub use files::{FilesError, LiveRoot, PathStat, UnpackOptions};
 pub use image::{

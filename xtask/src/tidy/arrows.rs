@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
-    ("monitor", &["runtime", "spec", "sys"]),
+    ("monitor", &["network", "runtime", "spec", "sys"]),
     ("network", &["spec", "sys"]),
     ("registry", &["distribution", "spec", "store"]),
     ("runtime", &["spec", "sys"]),

@@ -49,6 +49,16 @@ pub(super) const IMAGE: Command = Command {
     },
 };
 
+pub(super) const NETWORK: Command = Command {
+    names: &["network inspect"],
+    usage: "[OPTIONS] NETWORK [NETWORK...]",
+    about: "Display detailed information on one or more networks",
+    flags: &[&[FORMAT, Flag::switch("verbose", "").short('v').hidden()]],
+    words: Words::AtLeast(1),
+    stops: false,
+    run: |cli, matches| show(cli, matches, |name| Kind::Network.get(cli, name, false, None)),
+};
+
 pub(super) const VOLUME: Command = Command {
     names: &["volume inspect"],
     usage: "[OPTIONS] VOLUME [VOLUME...]",

@@ -167,6 +167,8 @@ pub(super) const UPDATE: Command = Command {
         Flag::text("memory-swap", "Limit of memory and swap together, -1 for none")
             .of("bytes", bytes_or_unlimited),
         Flag::int("pids-limit", "Number of processes, -1 for any"),
+        Flag::list("publish-add", "Publish one more port, while it runs as well"),
+        Flag::list("publish-rm", "Publish a port no more (80/tcp, 8080:80)"),
         Flag::text("restart", "When to start it again after it ends"),
     ]],
     words: Words::AtLeast(1),
@@ -241,7 +243,10 @@ fn update(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
         create::restart_policy(matches.text("restart")).map_err(Failure::Invalid)?;
     let mut resources = create::common_resources(matches);
     resources.pids_limit = matches.changed("pids-limit").then(|| matches.int("pids-limit"));
-    let body = document(&Update { resources, restart_policy })?;
+    let publish_add = create::published(&matches.list("publish-add")).map_err(Failure::Invalid)?;
+    let publish_remove =
+        create::published(&matches.list("publish-rm")).map_err(Failure::Invalid)?;
+    let body = document(&Update { resources, restart_policy, publish_add, publish_remove })?;
     let mut warnings = Vec::new();
     let code = cli.each(&matches.words, |name| {
         let answer =

@@ -18,6 +18,7 @@ mod inspect;
 mod life;
 mod login;
 mod logs;
+mod networks;
 pub(crate) mod plugin;
 mod ps;
 mod pull;
@@ -78,6 +79,7 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &inspect::CONTAINER,
     &inspect::IMAGE,
     &inspect::INSPECT,
+    &inspect::NETWORK,
     &inspect::VOLUME,
     &life::KILL,
     &life::PAUSE,
@@ -93,6 +95,12 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &login::LOGIN,
     &login::LOGOUT,
     &logs::LOGS,
+    &networks::CONNECT,
+    &networks::CREATE,
+    &networks::DISCONNECT,
+    &networks::LIST,
+    &networks::PRUNE,
+    &networks::REMOVE,
     &ps::PS,
     &pull::PULL,
     &push::PUSH,

@@ -19,7 +19,10 @@ use dhow_wire::{
 };
 
 pub(crate) use flags::{CREATE, RUN};
-pub(crate) use text::{Lookup, check_label, check_variable, labels, pairs, variables};
+pub(crate) use ports::published;
+pub(crate) use text::{
+    Lookup, check_ip, check_label, check_link, check_variable, labels, pairs, variables,
+};
 
 use crate::args::Matches;
 use crate::failure::Failure;

@@ -14,6 +14,15 @@ pub(crate) struct Ports {
     pub(crate) bindings: PortMap,
 }
 
+/// Ports in the words of `--publish`; nothing if there are none.
+pub(crate) fn published(specs: &[&str]) -> Result<Option<PortMap>, String> {
+    let mut ports = Ports::default();
+    for spec in specs {
+        ports.publish(spec)?;
+    }
+    Ok(Some(ports.bindings).filter(|bindings| !bindings.is_empty()))
+}
+
 impl Ports {
     /// Adds the value of a `--publish`.
     pub(crate) fn publish(&mut self, spec: &str) -> Result<(), String> {

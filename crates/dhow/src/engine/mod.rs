@@ -26,6 +26,8 @@ use settings::{Level, Refused, Settings};
 const IDLE: Duration = Duration::from_secs(60);
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often it looks whether somebody took rules of its networks away.
+const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Runs an engine until it is told to end.
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
@@ -83,6 +85,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         tokio::spawn(tell(engine.clone()));
         say(&format_args!("ready, with data in {}", settings.data_root.display()));
     }
+    tokio::spawn(keep_up(engine.clone(), settings.level));
     if let Some(fd) = settings.ready_fd {
         tell_ready(fd)?;
     }
@@ -99,6 +102,25 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         say(&"ended; containers go on");
     }
     Ok(())
+}
+
+/// Brings rules back that somebody took away, and says once what of others keeps containers from the world.
+async fn keep_up(engine: Engine, level: Level) {
+    let mut told = Vec::new();
+    loop {
+        let mut found = engine.upkeep().await;
+        found.obstacles.extend(found.failure);
+        if level >= Level::Info {
+            if found.repaired {
+                say(&"rules of networks were gone, and are back");
+            }
+            for obstacle in found.obstacles.iter().filter(|one| !told.contains(*one)) {
+                say(obstacle);
+            }
+        }
+        told = found.obstacles;
+        tokio::time::sleep(UPKEEP).await;
+    }
 }
 
 fn options(settings: &Settings) -> Result<EngineOptions, Failure> {

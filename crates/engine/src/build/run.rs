@@ -186,6 +186,7 @@ impl Step<'_> {
             stop_timeout_s: Some(0),
             cgroup_systemd: host.cgroup.systemd,
             restart_count: 0,
+            network: None,
             tied: true,
         };
         Ok((launch, stubs))
@@ -246,10 +247,14 @@ impl Step<'_> {
             _ => {
                 let name = format!("build-{}", &self.id[..12]);
                 self.sandbox = true;
-                let made = shared.make_sandbox(&self.id, &name, request)?;
-                let endpoints =
-                    made.endpoints.iter().map(|one| crate::engine::describe(one, &self.id));
-                let addresses = endpoints.filter_map(|one| one.ipv4.parse().ok()).collect();
+                let mut request = request.clone();
+                let first = match &request.host.network {
+                    NetworkMode::Named(name) => name.clone(),
+                    _ => "bridge".to_owned(),
+                };
+                request.endpoints.entry(first).or_default();
+                let (made, endpoints) = shared.make_sandbox(&self.id, &name, &request)?;
+                let addresses = endpoints.iter().flat_map(|one| one.addresses()).collect();
                 Ok((Some(made.path), addresses))
             }
         }

@@ -41,6 +41,7 @@ pub(crate) async fn create(
     let made = async {
         request.merge(ready.selected.config.config.as_ref())?;
         join_by_id(shared, &mut request)?;
+        name_networks(shared, &mut request);
         let warnings = settle(&mut request, &shared.host_facts())?;
         let points = find_points(shared, &request)?;
         let driver = shared.snapshots.driver().name();
@@ -83,6 +84,30 @@ fn join_by_id(shared: &Shared, request: &mut CreateRequest) -> Result<(), Error>
         }
     }
     Ok(())
+}
+
+/// Each network by its name, the first one included: from now on these are the networks that it is in.
+fn name_networks(shared: &Shared, request: &mut CreateRequest) {
+    let name_of = |query: &str| match query {
+        "default" | "" => "bridge".to_owned(),
+        // One that is not there is said so by the start.
+        query => shared
+            .networks
+            .find(&shared.network, query)
+            .map_or_else(|_| query.to_owned(), |network| network.name),
+    };
+    let endpoints = std::mem::take(&mut request.endpoints);
+    request.endpoints =
+        endpoints.into_iter().map(|(query, asked)| (name_of(&query), asked)).collect();
+    let first = match &mut request.host.network {
+        NetworkMode::Default | NetworkMode::Bridge => "bridge".to_owned(),
+        NetworkMode::Named(name) => {
+            *name = name_of(name);
+            name.clone()
+        }
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => return,
+    };
+    request.endpoints.entry(first).or_default();
 }
 
 /// What is to be mounted in it; sources that must be there are.

@@ -38,7 +38,7 @@ pub(crate) fn inspect(shared: &Shared, view: &View, size: bool) -> Result<Contai
         log_path: log_path(&places, view),
         mounts: document.points.iter().map(MountDetails::of).collect(),
         sandbox_path: standing.sandbox.clone().unwrap_or_default(),
-        endpoints: standing.endpoints.clone(),
+        endpoints: shared.endpoints_of(view),
         execs: view
             .execs
             .values()

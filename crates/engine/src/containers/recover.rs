@@ -24,6 +24,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Brings what it is called back into the tables of its networks.
+    pub(crate) fn restore_names(&self, shared: &Shared) -> Result<(), Error> {
+        shared.names.set(&self.row.id, &self.standing.endpoints)
+    }
+
     /// The sandbox that it may have.
     pub(crate) fn sandbox(&self) -> Option<SandboxId> {
         self.row.id.parse().ok()

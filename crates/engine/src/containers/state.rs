@@ -3,6 +3,7 @@
 //! Invariant: what a state cannot have cannot be written down: a stopped container has no pid.
 //! Absent on purpose: how one becomes the other; the container's task does that.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -121,7 +122,8 @@ pub struct Probe {
 }
 
 /// A container's place in one network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EndpointDetails {
     /// The network.
     pub network: String,
@@ -137,8 +139,25 @@ pub struct EndpointDetails {
     pub prefix: u8,
     /// Where everything else is.
     pub gateway: String,
+    /// Its address of IPv6; empty while it has none.
+    pub ipv6: String,
+    /// The length of that address's network part.
+    pub prefix6: u8,
+    /// Where everything else of IPv6 is.
+    pub gateway6: String,
+    /// The host's address in the network, whether it is a way out or not.
+    pub host_address: String,
+    /// What it is called there, its own name first; empty where nobody asks for names.
+    pub names: Vec<String>,
     /// Ports that are published.
     pub ports: Vec<PublishedPort>,
+}
+
+impl EndpointDetails {
+    /// Its addresses, of both kinds.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        [&self.ipv4, &self.ipv6].into_iter().filter_map(|one| one.parse().ok()).collect()
+    }
 }
 
 /// A port of a container that can be reached from outside.

@@ -1,7 +1,8 @@
 //! The engine: what server and tests talk to.
 //!
 //! One file per family of calls: `open` (from two directories to an engine), `calls` (containers), `exec`,
-//! `streams` (logs, attach, events), `facts` (what it is and runs on), `files` (copied in and out), `commit`, `network`, `volumes`.
+//! `streams` (logs, attach, events), `facts` (what it is and runs on), `files` (copied in and out), `commit`,
+//! `network` (a container's), `networks` (users'), `upkeep` (of the host's rules), `volumes`.
 //!
 //! Invariant: a listing waits for no container; what an engine acknowledges survives it.
 //! Absent on purpose: HTTP, Docker's JSON, and state of containers: that is each container's task's.
@@ -13,8 +14,10 @@ mod facts;
 mod files;
 mod logs;
 mod network;
+mod networks;
 mod open;
 mod streams;
+mod upkeep;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +32,7 @@ use crate::containers::asks::ExecDetails;
 use crate::containers::table::Table;
 use crate::events::Hub;
 use crate::images::ImageEngine;
+use crate::networks::{Names, Networks};
 use crate::plan::HostFacts;
 use crate::volumes::Volumes;
 
@@ -37,9 +41,11 @@ pub use commit::CommitRequest;
 pub use facts::{EngineFacts, ImageCount};
 pub use files::UnpackRequest;
 pub use logs::{LogLine, LogStream};
-pub use network::NetworkView;
-pub(crate) use network::describe;
+pub(crate) use network::names_of;
+pub use networks::NetworkMember;
+pub(crate) use networks::event as network_event;
 pub use open::{EngineOptions, OpenError};
+pub use upkeep::Upkeep;
 
 /// What runs containers where nobody chose: ourselves.
 pub(crate) const RUNTIME: &str = "dhow";
@@ -60,6 +66,10 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) images: ImageEngine,
     pub(crate) network: Host,
+    /// What users made of networks.
+    pub(crate) networks: Networks,
+    /// Who is called what in them.
+    pub(crate) names: Names,
     pub(crate) hub: Hub,
     pub(crate) table: Table,
     /// Whose an exec is.

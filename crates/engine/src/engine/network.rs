@@ -3,17 +3,25 @@
 //! Invariant: a sandbox is named like its container, so that what an earlier engine made is found again.
 //! Absent on purpose: the host's and other containers' networks, which are joined and not made.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use dhow_network::{
-    Endpoint, EndpointRequest, Mac, NetworkClass, NetworkError, PortMapping, SandboxId,
+    Endpoint, EndpointRequest, NamesConfig, NetworkClass, NetworkError, Sandbox, SandboxId,
     SandboxRequest,
 };
 
-use super::{Engine, Shared};
-use crate::containers::request::{CreateRequest, HostConfig, NetworkMode, Port, Protocol};
+use super::Shared;
+use crate::containers::request::{CreateRequest, EndpointConfig, NetworkMode};
 use crate::containers::state::{EndpointDetails, PublishedPort};
+use crate::containers::table::View;
 use crate::error::{Error, ErrorClass};
+use crate::networks::{
+    Network, digest_of, endpoint_request, key_of, port_mappings, resolver_config,
+};
+use crate::plan::HostFacts;
+
+/// How Docker begins what it says of networks that keep a container from starting.
+const PREFIX: &str = "failed to set up container networking: ";
 
 impl Shared {
     /// Makes the sandbox of a container that has one of its own. Waits for the kernel.
@@ -22,140 +30,187 @@ impl Shared {
         id: &str,
         name: &str,
         request: &CreateRequest,
-    ) -> Result<dhow_network::Sandbox, Error> {
+    ) -> Result<(Sandbox, Vec<EndpointDetails>), Error> {
+        let made = self.try_make_sandbox(id, name, request);
+        made.map_err(|error| match error {
+            Error::Network { message, class } => {
+                Error::Network { message: format!("{PREFIX}{message}"), class }
+            }
+            Error::Invalid { message } => {
+                let class = ErrorClass::Invalid;
+                Error::Network { message: format!("{PREFIX}{message}"), class }
+            }
+            other => other,
+        })
+    }
+
+    fn try_make_sandbox(
+        &self,
+        id: &str,
+        name: &str,
+        request: &CreateRequest,
+    ) -> Result<(Sandbox, Vec<EndpointDetails>), Error> {
         let sandbox_id: SandboxId = id.parse()?;
         // What a start before this one left, should it have been killed half-way.
         self.network.release(&sandbox_id)?;
-        let endpoint = endpoint(request)?;
-        let request = SandboxRequest { id: sandbox_id, name: name.to_owned(), endpoint };
-        Ok(self.network.sandbox(&request)?)
+        let mut endpoints = Vec::new();
+        for (network, asked) in places(request) {
+            endpoints.push(self.endpoint_request(network, asked)?);
+        }
+        let ports = if endpoints.is_empty() { Vec::new() } else { port_mappings(request) };
+        let asked = SandboxRequest { id: sandbox_id, name: name.to_owned(), endpoints, ports };
+        let sandbox = self.network.sandbox(&asked)?;
+        let endpoints = self.describe(&sandbox, id, name, request);
+        self.names.set(id, &endpoints)?;
+        Ok((sandbox, endpoints))
+    }
+
+    /// What is asked of a network for a container.
+    pub(crate) fn endpoint_request(
+        &self,
+        query: &str,
+        asked: &EndpointConfig,
+    ) -> Result<EndpointRequest, Error> {
+        let network = self.networks.find(&self.network, query)?;
+        if matches!(network.driver.as_str(), "host" | "null") {
+            let message =
+                "container cannot be disconnected from host network or connected to host \
+                           network"
+                    .to_owned();
+            return Err(Error::Network { message, class: ErrorClass::Forbidden });
+        }
+        endpoint_request(&network, self.networks.record(&network.id).as_ref(), asked)
+    }
+
+    /// How a container's questions for names are answered, if any of its networks knows names.
+    pub(crate) fn resolver_of(
+        &self,
+        request: &CreateRequest,
+        endpoints: &[EndpointDetails],
+        host: &HostFacts,
+    ) -> Option<NamesConfig> {
+        resolver_config(&self.names, request, endpoints, &host.defaults.dns)
+    }
+
+    /// Where containers find the host: in the default network, as in Docker, or in one of their own.
+    pub(crate) fn host_gateway(&self, endpoints: &[EndpointDetails]) -> Option<IpAddr> {
+        let default = self.network.default_network().and_then(|network| network.ipv4?.gateway);
+        let own = || endpoints.iter().find_map(|one| one.gateway.parse().ok());
+        let inside = || endpoints.iter().find_map(|one| one.host_address.parse().ok());
+        default.or_else(own).or_else(inside)
     }
 
     /// Gives a container's sandbox back; that there is none is no error.
     pub(crate) fn release_sandbox(&self, id: &str) -> Result<(), Error> {
-        Ok(self.network.release(&id.parse()?)?)
+        let released = self.network.release(&id.parse()?);
+        self.names.set(id, &[])?;
+        Ok(released?)
     }
-}
 
-/// A network, as it is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkView {
-    /// Its name.
-    pub name: String,
-    /// Its id, made of the name.
-    pub id: String,
-    /// `bridge`, `host` or `null`.
-    pub driver: &'static str,
-    /// Its addresses and its gateway, once it has any.
-    pub subnet: Option<(String, String)>,
-    /// What Docker's bridge tells of itself.
-    pub options: BTreeMap<String, String>,
-}
+    /// A container's places in networks as they are told.
+    pub(crate) fn describe(
+        &self,
+        sandbox: &Sandbox,
+        container: &str,
+        name: &str,
+        request: &CreateRequest,
+    ) -> Vec<EndpointDetails> {
+        let networks = self.networks.all(&self.network);
+        let describe = |endpoint: &Endpoint| {
+            let network = networks.iter().find(|one| key_of(one) == endpoint.network)?;
+            let asked = request.endpoints.get(&network.name);
+            Some(describe(endpoint, network, container, name, request, asked))
+        };
+        sandbox.endpoints.iter().filter_map(describe).collect()
+    }
 
-impl Engine {
-    /// The networks that every engine has.
-    pub fn networks(&self) -> Vec<NetworkView> {
-        let found = self.shared.network.networks();
-        let networks = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
-        let view = |(name, driver): (&str, &'static str)| {
-            let details = found.iter().find(|details| details.name == name);
-            let option = |name: &str, value: String| (format!("com.docker.network.{name}"), value);
-            NetworkView {
-                name: name.to_owned(),
-                id: digest_of(&["network", name]),
-                driver,
-                subnet: details
-                    .map(|details| (details.subnet.to_string(), details.gateway.to_string())),
-                options: details
-                    .map(|details| {
-                        BTreeMap::from([
-                            option("bridge.default_bridge", "true".to_owned()),
-                            option("bridge.enable_ip_masquerade", "true".to_owned()),
-                            option("bridge.name", details.interface.clone()),
-                            option("driver.mtu", details.mtu.to_string()),
-                        ])
-                    })
-                    .unwrap_or_default(),
+    /// A container's places in networks: those that it has, or those that its next start gives it.
+    pub(crate) fn endpoints_of(&self, view: &View) -> Vec<EndpointDetails> {
+        let (request, standing) = (&view.document.request, &view.standing);
+        if !standing.endpoints.is_empty() || standing.state.run().is_some() {
+            return standing.endpoints.clone();
+        }
+        let planned = |(name, _): (&str, _)| {
+            let found = self.networks.find(&self.network, name).ok();
+            EndpointDetails {
+                network: name.to_owned(),
+                network_id: found.map(|network| network.id).unwrap_or_default(),
+                ..EndpointDetails::default()
             }
         };
-        networks.map(view).into()
+        places(request).into_iter().map(planned).collect()
     }
 }
 
-/// Its place in a network, if it is to have one.
-fn endpoint(request: &CreateRequest) -> Result<Option<EndpointRequest>, Error> {
-    let host = &request.host;
-    let network = match &host.network {
-        _ if request.config.network_disabled => return Ok(None),
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
-        NetworkMode::Default | NetworkMode::Bridge => dhow_network::DEFAULT_NETWORK.to_owned(),
-        NetworkMode::Named(name) => name.clone(),
+/// The networks that a container is to be in, the one of its mode first, then by their names.
+pub(crate) fn places(request: &CreateRequest) -> Vec<(&str, &EndpointConfig)> {
+    let first = match &request.host.network {
+        _ if request.config.network_disabled => return Vec::new(),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => return Vec::new(),
+        NetworkMode::Default | NetworkMode::Bridge => dhow_network::DEFAULT_NETWORK,
+        NetworkMode::Named(name) => name,
     };
-    let asked = request.endpoints.get(&network).or_else(|| request.endpoints.get("default"));
-    let mac = asked.and_then(|asked| asked.mac).map(|mac| mac.to_string().parse::<Mac>());
-    let mac = mac.transpose().map_err(|fault| Error::Invalid { message: fault.to_string() })?;
-    let ipv4 = asked.and_then(|asked| asked.ipv4);
-    Ok(Some(EndpointRequest { network, mac, ipv4, ports: ports(request, host) }))
+    let mut places: Vec<_> =
+        request.endpoints.iter().map(|(name, asked)| (name.as_str(), asked)).collect();
+    places.sort_by_key(|(name, _)| *name != first);
+    places
 }
 
-fn ports(request: &CreateRequest, host: &HostConfig) -> Vec<PortMapping> {
-    let mut ports = Vec::new();
-    for (port, bindings) in &host.ports {
-        for binding in bindings {
-            ports.push(mapping(*port, binding.host_ip, binding.host_port));
-        }
-        if bindings.is_empty() {
-            ports.push(mapping(*port, None, None));
-        }
-    }
-    if host.publish_all_ports {
-        let exposed = request.config.exposed_ports.iter();
-        for port in exposed.filter(|port| !host.ports.contains_key(port)) {
-            ports.push(mapping(*port, None, None));
-        }
-    }
-    ports
-}
-
-fn mapping(
-    port: Port,
-    host_ip: Option<std::net::IpAddr>,
-    host_port: Option<(u16, u16)>,
-) -> PortMapping {
-    let protocol = match port.protocol {
-        Protocol::Tcp => dhow_network::Protocol::Tcp,
-        Protocol::Udp => dhow_network::Protocol::Udp,
-        Protocol::Sctp => dhow_network::Protocol::Sctp,
-    };
-    PortMapping { container_port: port.number, protocol, host_ip, host_port }
-}
-
-/// An endpoint as it is told. Ids are made of names: one network, one endpoint of a container in it.
-pub(crate) fn describe(endpoint: &Endpoint, container: &str) -> EndpointDetails {
+/// An endpoint as it is told.
+fn describe(
+    endpoint: &Endpoint,
+    network: &Network,
+    container: &str,
+    name: &str,
+    request: &CreateRequest,
+    asked: Option<&EndpointConfig>,
+) -> EndpointDetails {
     let port = |port: &dhow_network::BoundPort| PublishedPort {
         container_port: port.container_port,
         protocol: port.protocol.to_string(),
         host_ip: port.host_ip.to_string(),
         host_port: port.host_port,
     };
+    let text = |address: Option<IpAddr>| address.map(|one| one.to_string()).unwrap_or_default();
+    let host = network.pools.iter().find(|pool| !pool.gateway.is_empty());
+    let names = match network.is_builtin() {
+        true => Vec::new(),
+        false => names_of(container, name, request, asked),
+    };
     EndpointDetails {
-        network: endpoint.network.clone(),
-        network_id: digest_of(&["network", &endpoint.network]),
-        endpoint_id: digest_of(&["endpoint", &endpoint.network, container]),
+        network: network.name.clone(),
+        network_id: network.id.clone(),
+        endpoint_id: digest_of(&["endpoint", &network.id, container]),
         mac: endpoint.mac.to_string(),
-        ipv4: endpoint.ipv4.to_string(),
-        prefix: endpoint.prefix,
-        gateway: endpoint.gateway.to_string(),
+        ipv4: text(endpoint.address(false)),
+        prefix: if endpoint.ipv4.is_some() { endpoint.prefix } else { 0 },
+        gateway: text(endpoint.gateway.map(IpAddr::V4)),
+        ipv6: text(endpoint.address(true)),
+        prefix6: endpoint.prefix6,
+        gateway6: text(endpoint.gateway6.map(IpAddr::V6)),
+        host_address: host.map(|pool| pool.gateway.clone()).unwrap_or_default(),
+        names,
         ports: endpoint.ports.iter().map(port).collect(),
     }
 }
 
-/// 64 hexadecimal digits that stay the same.
-fn digest_of(words: &[&str]) -> String {
-    let mut hasher = dhow_archive::hash::Hasher::new(dhow_spec::Algorithm::Sha256);
-    hasher.update(words.join("\n").as_bytes());
-    let digest = hasher.finish().digest.to_string();
-    digest.split_once(':').map_or(String::new(), |(_, hex)| hex.to_owned())
+/// What a container is called in a network, its own name first, each once.
+pub(crate) fn names_of(
+    container: &str,
+    name: &str,
+    request: &CreateRequest,
+    asked: Option<&EndpointConfig>,
+) -> Vec<String> {
+    let aliases = asked.into_iter().flat_map(|asked| asked.aliases.iter().map(String::as_str));
+    let short = container.get(..12).unwrap_or(container);
+    let hostname = Some(request.config.hostname.as_str()).filter(|name| !name.is_empty());
+    let mut names: Vec<String> = Vec::new();
+    for one in std::iter::once(name).chain(aliases).chain([short]).chain(hostname) {
+        if names.iter().all(|known| known != one) {
+            names.push(one.to_owned());
+        }
+    }
+    names
 }
 
 impl From<NetworkError> for Error {
@@ -164,6 +219,7 @@ impl From<NetworkError> for Error {
             NetworkClass::NotFound => ErrorClass::NotFound,
             NetworkClass::Invalid => ErrorClass::Invalid,
             NetworkClass::Conflict => ErrorClass::Conflict,
+            NetworkClass::Forbidden => ErrorClass::Forbidden,
             NetworkClass::Unsupported => ErrorClass::Unsupported,
             NetworkClass::Internal => ErrorClass::Internal,
         };

@@ -25,6 +25,7 @@ use crate::containers::recover;
 use crate::error::Error;
 use crate::events::Hub;
 use crate::images::{ImageEngine, ImageEngineOptions};
+use crate::networks::{Names, Networks};
 use crate::plan::{Defaults, survey};
 use crate::volumes::Volumes;
 
@@ -133,10 +134,12 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         options.client,
         ImageEngineOptions::standard(processors),
     );
+    let networks = Networks::open(store.db().clone()).map_err(OpenError::Containers)?;
     let network = Host::open(HostOptions {
         exec_root: exec_root.clone(),
         instance: Instance::of(&data_root),
         pool: options.pool,
+        networks: networks.configs(),
         lock: options.network_lock,
         ready_max: 8,
         forwarding: options.forwarding,
@@ -146,6 +149,8 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         .map_err(|error| OpenError::Containers(error.into()))?;
     let rebooted = note_boot(&data_root)?;
     let hub = Hub::new(store.db().clone());
+    let names = Names::of(&exec_root);
+    names.keep(|id| networks.record(id).is_some());
     let shared = Shared {
         data_root,
         exec_root,
@@ -156,6 +161,8 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         volumes,
         builds: Default::default(),
         network,
+        networks,
+        names,
         hub,
         table: Default::default(),
         execs: Default::default(),
@@ -167,6 +174,9 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
     let found = recover::find(&shared).map_err(OpenError::Containers)?;
     let known: HashSet<_> = found.iter().filter_map(recover::Found::sandbox).collect();
     shared.network.prune(&known)?;
+    for found in &found {
+        found.restore_names(&shared).map_err(OpenError::Containers)?;
+    }
     Ok((shared, found))
 }
 

@@ -75,7 +75,11 @@ pub fn resolv_conf(request: &CreateRequest, host: &HostFacts, server: Option<IpA
         None => reachable(theirs.servers),
     };
     let search = either(&own.dns_search, &host.defaults.dns_search, &theirs.search);
-    let options = either(&own.dns_options, &host.defaults.dns_options, &theirs.options);
+    let mut options = either(&own.dns_options, &host.defaults.dns_options, &theirs.options);
+    // Who answers for a network knows names without a dot; nobody has to be asked with a domain first.
+    if server.is_some() && !options.iter().any(|option| option.starts_with("ndots:")) {
+        options.push("ndots:0".to_owned());
+    }
     let mut text = String::from("# Made by dhow for this container; changes inside stay.\n");
     for server in servers {
         let _ = writeln!(text, "nameserver {server}");

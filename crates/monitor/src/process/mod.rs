@@ -11,8 +11,10 @@ mod client;
 mod console;
 mod execs;
 mod foreign;
+mod forwards;
 mod health;
 mod keys;
+mod names;
 mod peer;
 mod policy;
 mod requests;
@@ -40,6 +42,8 @@ use crate::log::Writer;
 use crate::protocol::{ErrorKind, Event, Launch, Record, Reply};
 use backend::Backend;
 use execs::Exec;
+use forwards::Forwards;
+use names::Names;
 use peer::Peer;
 use policy::Policy;
 use station::{Manner, Slot, Station};
@@ -65,6 +69,8 @@ pub(crate) struct Monitor {
     restart_at: Option<Instant>,
     execs: Vec<Exec>,
     health: Option<health::Watch>,
+    names: Option<Names>,
+    forwards: Forwards,
     next_key: u32,
     /// The container has ended for good.
     leaving: bool,
@@ -81,6 +87,8 @@ enum Token {
     Oom,
     Station(Slot),
     Exec(u32, Slot),
+    Names,
+    Forwards,
 }
 
 /// Runs a monitor to its end; `arguments` are the container's id and the launch's file.
@@ -156,9 +164,12 @@ impl Monitor {
             restart_at: None,
             execs: Vec::new(),
             health: None,
+            names: None,
+            forwards: Forwards::default(),
             next_key: 0,
             leaving: false,
         };
+        monitor.look_at_network();
         if let Some(starter) = dhow_sys::take_descriptor(STARTER) {
             monitor.add_peer(starter.into());
         }
@@ -235,6 +246,12 @@ impl Monitor {
             task.wants(want);
         }
         self.station.wants(&mut |slot, fd, flags| want(Token::Station(slot), fd, flags));
+        if let Some(names) = &self.names {
+            want(Token::Names, names.as_fd(), PollFlags::IN);
+        }
+        if let Some(forwards) = self.forwards.as_fd() {
+            want(Token::Forwards, forwards, PollFlags::IN);
+        }
         for exec in &self.execs {
             exec.station().wants(&mut |slot, fd, flags| {
                 want(Token::Exec(exec.key(), slot), fd, flags);
@@ -258,6 +275,18 @@ impl Monitor {
                 self.tell_of_losses();
             }
             Token::Exec(key, slot) => self.serve_exec(key, slot, flags),
+            Token::Names => self.names.iter_mut().for_each(Names::serve),
+            Token::Forwards => self.forwards.serve(),
+        }
+    }
+
+    /// Serves the container's network as the files say by now. What cannot be served is not: a container
+    /// without names, or without a port at [::1], still runs.
+    fn look_at_network(&mut self) {
+        let Some(place) = &self.launch.network else { return };
+        self.forwards.set(dhow_network::Forward::read(&place.forwards).unwrap_or_default());
+        if self.names.is_none() && place.names.exists() {
+            self.names = Names::open(place).ok();
         }
     }
 
@@ -287,7 +316,12 @@ impl Monitor {
         let task = self.task.as_ref().and_then(Task::due);
         let health = self.health.as_ref().and_then(|watch| watch.due);
         let execs = self.execs.iter().filter_map(Exec::due);
-        [self.restart_at, task, health].into_iter().flatten().chain(execs).min()
+        let names = self.names.as_ref().and_then(Names::due);
+        [self.restart_at, task, health, names, self.forwards.due()]
+            .into_iter()
+            .flatten()
+            .chain(execs)
+            .min()
     }
 
     fn take_due(&mut self, now: Instant) {
@@ -298,6 +332,8 @@ impl Monitor {
         }
         self.take_task_due(now);
         self.take_health_due(now);
+        self.names.iter_mut().for_each(|names| names.take_due(now));
+        self.forwards.take_due(now);
     }
 
     /// Writes down what happened, then tells it.

@@ -140,6 +140,10 @@ impl Monitor {
                     }),
                 }
             }
+            Request::Network => {
+                self.look_at_network();
+                Ok(Reply::Ok)
+            }
             Request::Update { resources, restart } => {
                 if let Some(resources) = resources {
                     self.backend.update(&resources)?;

@@ -65,6 +65,22 @@ pub struct Launch {
     /// without the engine that wants it.
     #[serde(default)]
     pub tied: bool,
+    /// What it does for the container's network, where that is the container's own.
+    #[serde(default)]
+    pub network: Option<NetworkPlace>,
+}
+
+/// A container's own network, as far as its monitor serves it. The files change while it runs; an engine says
+/// so with [`super::Request::Network`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPlace {
+    /// Where the namespace is mounted.
+    pub namespace: PathBuf,
+    /// How questions for names are answered ([`dhow_network::NamesConfig`]); nobody asks where it is not there.
+    pub names: PathBuf,
+    /// The ports to listen at ([`dhow_network::Forward`]); none where it is not there.
+    pub forwards: PathBuf,
 }
 
 /// A container's root file system as a description; nothing of it is mounted where the host could see it.

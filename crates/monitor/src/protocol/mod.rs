@@ -13,7 +13,8 @@ mod request;
 
 pub use event::{Event, Health, Probe, Record, StartFailure};
 pub use launch::{
-    HealthCheck, Launch, LogConfig, LogDriver, Owners, RestartPolicy, RootMount, Runtime, Upper,
+    HealthCheck, Launch, LogConfig, LogDriver, NetworkPlace, Owners, RestartPolicy, RootMount,
+    Runtime, Upper,
 };
 pub use request::{AttachRequest, ErrorKind, ExecRequest, Reply, Request, StreamKinds};
 

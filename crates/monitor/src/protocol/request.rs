@@ -90,6 +90,8 @@ pub enum Request {
         #[serde(default)]
         restart: Option<RestartPolicy>,
     },
+    /// The files about the container's network have changed.
+    Network,
     /// List the processes; answered with [`Reply::Processes`].
     Processes,
     /// Leave; refused while the container runs.

@@ -106,6 +106,7 @@ impl Place {
             cgroup_systemd: false,
             restart_count: 0,
             tied: false,
+            network: None,
         }
     }
 

@@ -7,27 +7,33 @@
 //! Absent on purpose: `host` and `container:<id>`, which are no sandboxes of their own: the engine names
 //! the other's [`Sandbox::path`](crate::Sandbox), or none.
 
+mod attach;
+mod connect;
+mod create;
 mod make;
 mod network;
+mod rules;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::address::Subnet;
 use crate::bridge;
+use crate::config::NetworkConfig;
 use crate::error::NetworkError;
 use crate::firewall::{Firewall, Obstacle, Published};
 use crate::instance::Instance;
 use crate::namespace::Namespace;
 use crate::pins::Pins;
-use crate::ports::{Held, Ports, rule};
-use crate::ready::{Ready, ReadyPool};
+use crate::ports::{Held, Ports};
+use crate::ready::ReadyPool;
 use crate::records::Records;
-use crate::sandbox::{NetworkDetails, Sandbox, SandboxId, SandboxRequest};
+use crate::sandbox::{Sandbox, SandboxId, SandboxRequest};
 use crate::steps::Steps;
 
 use network::Network;
+use rules::{opens_of, published};
 
 /// Of so many namespaces that are kept ready one more is kept without a device.
 const BARE_PART: usize = 4;
@@ -41,6 +47,8 @@ pub struct HostOptions {
     pub instance: Instance,
     /// The default network's addresses (`--bip`); otherwise the first of Docker's that are nobody's.
     pub pool: Option<Subnet>,
+    /// The networks that users made, as the engine has them on record.
+    pub networks: Vec<NetworkConfig>,
     /// A file that all engines of the host lock while they look for free addresses.
     pub lock: PathBuf,
     /// How many namespaces with a place on the bridge are kept ready once one was needed, and a quarter as
@@ -60,10 +68,14 @@ pub struct Host {
     pins: Pins,
     records: Records,
     ports: Ports,
-    ready: ReadyPool<Ready>,
     bare: ReadyPool<Namespace>,
     sandboxes: Mutex<HashMap<SandboxId, Place>>,
-    network: Mutex<Option<Network>>,
+    /// Networks of users, there or not.
+    known: Mutex<BTreeMap<String, NetworkConfig>>,
+    /// Networks that are there.
+    networks: Mutex<HashMap<String, Arc<Network>>>,
+    /// Whoever makes a network has it.
+    making: Mutex<()>,
     firewall: Mutex<Option<Firewall>>,
 }
 
@@ -90,10 +102,13 @@ impl Host {
             pins: Pins::of(options.exec_root.join("netns")),
             records: Records::of(options.exec_root.join("network/sandboxes")),
             ports: Ports::new(),
-            ready: ReadyPool::new(options.ready_max),
             bare: ReadyPool::new(options.ready_max / BARE_PART),
             sandboxes: Mutex::default(),
-            network: Mutex::default(),
+            known: Mutex::new(
+                options.networks.iter().map(|one| (one.key.clone(), one.clone())).collect(),
+            ),
+            networks: Mutex::default(),
+            making: Mutex::default(),
             firewall: Mutex::default(),
             options,
         };
@@ -109,14 +124,25 @@ impl Host {
                 None => self.records.remove(&sandbox.id)?,
             }
         }
-        let ids: HashSet<_> = whole.iter().map(|sandbox| &sandbox.id).collect();
+        let ids: HashSet<_> = whole.iter().map(|sandbox| sandbox.id.clone()).collect();
         for id in self.pins.list()?.iter().filter(|id| !ids.contains(id)) {
             self.pins.remove(id)?;
         }
-        self.recover_network(&whole)?;
+        self.records.remove_marks_but(&ids)?;
+        for sandbox in &mut whole {
+            if let Some(interface) = self.records.mark(&sandbox.id)? {
+                self.tidy(sandbox, &interface)?;
+                self.records.remove_mark(&sandbox.id)?;
+            }
+        }
+        let is_known = |key: &str| lock(&self.known).contains_key(key);
+        bridge::remove_strangers(self.options.instance, |key| {
+            key == crate::sandbox::DEFAULT_NETWORK || is_known(key)
+        })?;
+        self.recover_networks(&whole)?;
         for sandbox in whole {
-            let rules = rules_of(&sandbox);
-            let again = rules.map(|(published, _)| (published, self.ports.take_again(published)));
+            let places = published(&sandbox.endpoints);
+            let again = places.map(|place| (place, self.ports.take_again(place)));
             let ports = again.collect();
             let id = sandbox.id.clone();
             self.sandboxes().insert(id, Place::Whole(Whole { sandbox, ports }));
@@ -194,21 +220,24 @@ impl Host {
         Ok(ids)
     }
 
-    /// The networks that there are by now; the default one only once it has been needed.
-    pub fn networks(&self) -> Vec<NetworkDetails> {
-        let network = lock(&self.network);
-        network.iter().map(|network| network.bridge.details.clone()).collect()
+    /// The default network, once it has been needed.
+    pub fn default_network(&self) -> Option<NetworkConfig> {
+        let networks = lock(&self.networks);
+        networks.get(crate::sandbox::DEFAULT_NETWORK).map(|network| network.config().clone())
     }
 
     /// Chains of others that keep containers from the world, as far as nftables knows of them.
     pub fn obstacles(&self) -> Result<Vec<Obstacle>, NetworkError> {
+        if lock(&self.networks).is_empty() {
+            return Ok(Vec::new());
+        }
         self.with_firewall(Firewall::obstacles)
     }
 
     /// Brings the rules back if somebody took them away; says whether that was so. For a clock, or for
     /// whoever watches the host's rules.
     pub fn repair(&self) -> Result<bool, NetworkError> {
-        if lock(&self.network).is_none() {
+        if lock(&self.networks).is_empty() {
             return Ok(false);
         }
         self.with_firewall(|firewall| {
@@ -224,21 +253,32 @@ impl Host {
     /// on here. For whoever will not come back.
     pub fn dismantle(self) -> Result<(), NetworkError> {
         self.prune(&HashSet::new())?;
-        let guards = self.guards();
+        let (guards, guards6) = self.guards();
         if guards {
-            bridge::stop_forwarding()?;
+            bridge::forward(false)?;
+        }
+        if guards6 {
+            bridge::forward6(false)?;
         }
         if self.with_firewall(Firewall::is_there)? {
             self.with_firewall(Firewall::remove)?;
         }
         let instance = self.options.instance;
-        let mark = self.guard_mark();
-        // What is ready is on the bridge.
+        let marks = [("forwarding", guards), ("forwarding6", guards6)];
+        let marks: Vec<_> =
+            marks.iter().filter(|(_, made)| *made).map(|(name, _)| self.guard_mark(name)).collect();
+        let configs: Vec<_> =
+            lock(&self.networks).values().map(|network| network.config().clone()).collect();
+        // What is ready is on the bridges.
         drop(self);
-        if guards {
+        for mark in marks {
             std::fs::remove_file(&mark).map_err(NetworkError::io("remove", mark))?;
         }
-        bridge::remove(instance)
+        for config in configs {
+            bridge::remove(instance, &config)?;
+        }
+        bridge::remove_default(instance)?;
+        bridge::remove_strangers(instance, |_| false)
     }
 
     /// What must go before anything of a sandbox may be another's.
@@ -252,6 +292,10 @@ impl Host {
             let ports: Vec<_> = ports.iter().map(|(published, _)| *published).collect();
             self.with_firewall(|firewall| firewall.unpublish(&ports))?;
         }
+        if let Some(whole) = whole {
+            let open = opens_of(&whole.sandbox, &lock(&self.networks));
+            self.with_open(&open)?;
+        }
         steps.at("unpin")?;
         self.pins.remove(id)
     }
@@ -261,23 +305,25 @@ impl Host {
         for (published, held) in whole.ports {
             self.ports.give_back(published, held);
         }
+        let networks = lock(&self.networks);
         for endpoint in &whole.sandbox.endpoints {
-            self.give_back(endpoint.ipv4);
+            let Some(network) = networks.get(&endpoint.network) else { continue };
+            let both = [endpoint.address(false), endpoint.address(true)];
+            both.into_iter().flatten().for_each(|address| network.give_back(address));
         }
+    }
+
+    /// Closes what was open, if anything was.
+    fn with_open(&self, open: &[crate::firewall::Open]) -> Result<(), NetworkError> {
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.with_firewall(|firewall| firewall.open(open, false))
     }
 
     fn sandboxes(&self) -> MutexGuard<'_, HashMap<SandboxId, Place>> {
         lock(&self.sandboxes)
     }
-}
-
-/// What is in force for a sandbox.
-fn rules_of(
-    sandbox: &Sandbox,
-) -> impl Iterator<Item = (Published, crate::firewall::Target)> + use<'_> {
-    let endpoints = sandbox.endpoints.iter();
-    endpoints
-        .flat_map(|endpoint| endpoint.ports.iter().filter_map(|port| rule(port, endpoint.ipv4)))
 }
 
 /// A panic elsewhere leaves nothing half done behind these locks.

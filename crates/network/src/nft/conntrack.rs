@@ -6,7 +6,7 @@
 //! back. Connections of TCP end by themselves.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use dhow_sys::{Errno, NetlinkError, NetlinkRequest, NetlinkSocket, netlink_attributes};
 use rustix::net::netlink::NETFILTER;
@@ -17,8 +17,8 @@ const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 const IPCTNL_MSG_CT_GET: u16 = 1;
 const IPCTNL_MSG_CT_DELETE: u16 = 2;
 const NLM_F_DUMP: i32 = 0x300;
-/// `struct nfgenmsg` of IPv4.
-const HEADER: [u8; 4] = [2, 0, 0, 0];
+/// `struct nfgenmsg` of IPv4 and of IPv6.
+const HEADERS: [[u8; 4]; 2] = [[2, 0, 0, 0], [10, 0, 0, 0]];
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
@@ -28,6 +28,7 @@ const CTA_FILTER: u16 = 25;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V6_SRC: u16 = 3;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
@@ -55,10 +56,14 @@ impl Conntrack {
     pub(crate) fn forget(
         &mut self,
         ports: &HashSet<u16>,
-        target: Ipv4Addr,
+        target: IpAddr,
     ) -> Result<(), NetlinkError> {
+        let (header, address, kind_of_source) = match target {
+            IpAddr::V4(target) => (HEADERS[0], target.octets().to_vec(), CTA_IP_V4_SRC),
+            IpAddr::V6(target) => (HEADERS[1], target.octets().to_vec(), CTA_IP_V6_SRC),
+        };
         let ask = || {
-            NetlinkRequest::new(kind(IPCTNL_MSG_CT_GET), NLM_F_DUMP, &HEADER)
+            NetlinkRequest::new(kind(IPCTNL_MSG_CT_GET), NLM_F_DUMP, &header)
                 .nested(CTA_TUPLE_ORIG, |tuple| {
                     tuple.nested(CTA_TUPLE_PROTO, |proto| proto.attribute(CTA_PROTO_NUM, &[UDP]))
                 })
@@ -69,13 +74,13 @@ impl Conntrack {
                 })
         };
         let found = self.socket.ask(ask, |body| {
-            let attributes = body.get(HEADER.len()..)?;
+            let attributes = body.get(header.len()..)?;
             let (orig, reply) =
                 (value(attributes, CTA_TUPLE_ORIG)?, value(attributes, CTA_TUPLE_REPLY)?);
             let port = value(value(orig, CTA_TUPLE_PROTO)?, CTA_PROTO_DST_PORT)?;
-            let answers = value(value(reply, CTA_TUPLE_IP)?, CTA_IP_V4_SRC)?;
+            let answers = value(value(reply, CTA_TUPLE_IP)?, kind_of_source)?;
             let port = u16::from_be_bytes(port.try_into().ok()?);
-            (ports.contains(&port) || answers == target.octets()).then(|| forgetting(attributes))
+            (ports.contains(&port) || answers == address).then(|| forgetting(header, attributes))
         })?;
         // One that was forgotten meanwhile keeps none of the others from it.
         match self.socket.tell(found) {
@@ -86,8 +91,8 @@ impl Conntrack {
 }
 
 /// The request that forgets a connection of which this was told.
-fn forgetting(attributes: &[u8]) -> NetlinkRequest {
-    let request = NetlinkRequest::new(kind(IPCTNL_MSG_CT_DELETE), 0, &HEADER);
+fn forgetting(header: [u8; 4], attributes: &[u8]) -> NetlinkRequest {
+    let request = NetlinkRequest::new(kind(IPCTNL_MSG_CT_DELETE), 0, &header);
     netlink_attributes(attributes)
         .filter(|(kind, _)| [CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE].contains(kind))
         .fold(request, |request, (kind, value)| request.attribute(kind, value))

@@ -112,6 +112,8 @@ pub(crate) enum Expression<'a> {
     Map(Reg, &'a str, Reg),
     /// Sends the connection to the IPv4 address and port in the registers.
     Redirect(Reg, Reg),
+    /// The same for IPv6.
+    Redirect6(Reg, Reg),
     /// Lets the connection come from this host.
     Masquerade,
     /// Decides.
@@ -134,7 +136,7 @@ impl Expression<'_> {
             Self::And(..) => "bitwise",
             Self::Is(..) | Self::IsNot(..) => "cmp",
             Self::In(..) | Self::NotIn(..) | Self::Map(..) => "lookup",
-            Self::Redirect(..) => "nat",
+            Self::Redirect(..) | Self::Redirect6(..) => "nat",
             Self::Masquerade => "masq",
         }
     }
@@ -169,6 +171,9 @@ impl Expression<'_> {
             // NFTA_NAT_TYPE (DNAT), _FAMILY (IPV4), _REG_ADDR_MIN, _REG_PROTO_MIN
             Self::Redirect(address, port) => {
                 to.number(1, 1).number(2, 2).number(3, address.number()).number(5, port.number())
+            }
+            Self::Redirect6(address, port) => {
+                to.number(1, 1).number(2, 10).number(3, address.number()).number(5, port.number())
             }
             Self::Masquerade => to,
             // NFTA_IMMEDIATE_DREG, _DATA

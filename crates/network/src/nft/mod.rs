@@ -15,12 +15,10 @@ use rustix::net::netlink::NETFILTER;
 pub(crate) use conntrack::Conntrack;
 pub(crate) use expression::{CtKey, Expression, Meta, Reg, Verdict};
 
-/// An IPv4 address.
-pub(crate) const ADDRESS_BYTES: usize = 4;
-/// Address, protocol, port.
-pub(crate) const KEY_BYTES: usize = 12;
-/// Address, port.
-pub(crate) const DATA_BYTES: usize = 8;
+/// A protocol and a port behind an address, four bytes each.
+const PROTOCOL_PORT_BYTES: usize = 8;
+/// A port behind an address.
+const PORT_BYTES: usize = 4;
 /// A device's name, filled up with zeros.
 pub(crate) const NAME_BYTES: usize = 16;
 /// The elements of one request, so that its attribute stays below 64 KiB.
@@ -89,6 +87,7 @@ const NFTA_DATA_VALUE: u16 = 1;
 
 // What the program `nft` calls these; each takes six bits of a joined type.
 const TYPE_IPADDR: u32 = 7;
+const TYPE_IP6ADDR: u32 = 8;
 const TYPE_INET_PROTOCOL: u32 = 12;
 const TYPE_INET_SERVICE: u32 = 13;
 const TYPE_IFNAME: u32 = 41;
@@ -131,9 +130,34 @@ pub(crate) enum SetKind {
     /// Pairs of them.
     NamePairs,
     /// Ranges of addresses, each with a device.
-    SubnetsWithNames,
+    SubnetsWithNames(Ip),
     /// Published ports, with where each leads.
-    Ports,
+    Ports(Ip),
+    /// Ports of addresses.
+    Places(Ip),
+}
+
+/// Which addresses a set is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ip {
+    V4,
+    V6,
+}
+
+impl Ip {
+    fn bytes(self) -> usize {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 16,
+        }
+    }
+
+    fn kind(self) -> u32 {
+        match self {
+            Self::V4 => TYPE_IPADDR,
+            Self::V6 => TYPE_IP6ADDR,
+        }
+    }
 }
 
 /// An element of a set.
@@ -259,12 +283,13 @@ impl Batch {
         let (kind, length) = match holds {
             SetKind::Names => (TYPE_IFNAME, NAME_BYTES),
             SetKind::NamePairs => (joined(&[TYPE_IFNAME, TYPE_IFNAME]), 2 * NAME_BYTES),
-            SetKind::SubnetsWithNames => {
-                (joined(&[TYPE_IPADDR, TYPE_IFNAME]), ADDRESS_BYTES + NAME_BYTES)
+            SetKind::SubnetsWithNames(ip) => {
+                (joined(&[ip.kind(), TYPE_IFNAME]), ip.bytes() + NAME_BYTES)
             }
-            SetKind::Ports => {
-                (joined(&[TYPE_IPADDR, TYPE_INET_PROTOCOL, TYPE_INET_SERVICE]), KEY_BYTES)
-            }
+            SetKind::Ports(ip) | SetKind::Places(ip) => (
+                joined(&[ip.kind(), TYPE_INET_PROTOCOL, TYPE_INET_SERVICE]),
+                ip.bytes() + PROTOCOL_PORT_BYTES,
+            ),
         };
         self.sets += 1;
         let set = request(NFT_MSG_NEWSET, NLM_F_CREATE)
@@ -274,24 +299,24 @@ impl Batch {
             .number(NFTA_SET_KEY_LEN, length as u32)
             .number(NFTA_SET_ID, self.sets);
         let set = match holds {
-            SetKind::NamePairs => set,
+            SetKind::NamePairs | SetKind::Places(_) => set,
             // Says to the program `nft` that names are not to be turned around.
             SetKind::Names => set.attribute(NFTA_SET_USERDATA, &[0, 4, 1, 0, 0, 0]),
-            SetKind::SubnetsWithNames => set
+            SetKind::SubnetsWithNames(ip) => set
                 .number(NFTA_SET_FLAGS, NFT_SET_INTERVAL | NFT_SET_CONCAT)
                 .nested(NFTA_SET_DESC, |desc| {
                     desc.nested(NFTA_SET_DESC_CONCAT, |fields| {
-                        [ADDRESS_BYTES, NAME_BYTES].into_iter().fold(fields, |fields, length| {
+                        [ip.bytes(), NAME_BYTES].into_iter().fold(fields, |fields, length| {
                             fields.nested(NFTA_LIST_ELEM, |field| {
                                 field.number(NFTA_SET_FIELD_LEN, length as u32)
                             })
                         })
                     })
                 }),
-            SetKind::Ports => set
+            SetKind::Ports(ip) => set
                 .number(NFTA_SET_FLAGS, NFT_SET_MAP)
-                .number(NFTA_SET_DATA_TYPE, joined(&[TYPE_IPADDR, TYPE_INET_SERVICE]))
-                .number(NFTA_SET_DATA_LEN, DATA_BYTES as u32),
+                .number(NFTA_SET_DATA_TYPE, joined(&[ip.kind(), TYPE_INET_SERVICE]))
+                .number(NFTA_SET_DATA_LEN, (ip.bytes() + PORT_BYTES) as u32),
         };
         self.requests.push(set);
         self
@@ -303,8 +328,8 @@ impl Batch {
     }
 
     /// Elements leave a set; one that is not there is an error.
-    pub(crate) fn remove<'e>(self, set: &str, keys: impl Iterator<Item = &'e [u8]>) -> Self {
-        self.elements(NFT_MSG_DELSETELEM, 0, set, keys.map(Element::Key))
+    pub(crate) fn remove<'e>(self, set: &str, keys: impl Iterator<Item = Element<'e>>) -> Self {
+        self.elements(NFT_MSG_DELSETELEM, 0, set, keys)
     }
 
     fn elements<'e>(
@@ -442,10 +467,11 @@ fn dropping(body: &[u8]) -> Option<Dropping> {
     let hook = value(attributes, NFTA_CHAIN_HOOK)?;
     let is_forward = number(value(hook, NFTA_HOOK_HOOKNUM)?)? == Hook::Forward.number();
     let drops = number(value(attributes, NFTA_CHAIN_POLICY)?)? == 0;
-    // Those of NFPROTO_INET and NFPROTO_IPV4; IPv6 is not ours yet, bridges and devices have other hooks.
+    // Bridges and devices have other hooks.
     let family = match body.first()? {
         1 => "inet",
         2 => "ip",
+        10 => "ip6",
         _ => return None,
     };
     (is_forward && drops).then_some(Dropping {

@@ -66,6 +66,7 @@ pub(crate) fn options(dir: &Path) -> HostOptions {
         exec_root: dir.join("run"),
         instance: Instance::of(&dir.join("lib")),
         pool: None,
+        networks: Vec::new(),
         lock: dir.join("lock"),
         ready_max: 0,
         forwarding: true,
@@ -79,18 +80,18 @@ pub(crate) fn id(text: &str) -> SandboxId {
 
 /// A sandbox without a network.
 pub(crate) fn none(text: &str) -> SandboxRequest {
-    SandboxRequest { id: id(text), name: text.to_owned(), endpoint: None }
+    SandboxRequest { id: id(text), name: text.to_owned(), endpoints: Vec::new(), ports: Vec::new() }
 }
 
 /// A sandbox on the default network that publishes ports.
 pub(crate) fn bridged(text: &str, ports: &[PortMapping]) -> SandboxRequest {
-    let endpoint = EndpointRequest {
-        network: DEFAULT_NETWORK.to_owned(),
-        mac: None,
-        ipv4: None,
-        ports: ports.to_vec(),
-    };
-    SandboxRequest { endpoint: Some(endpoint), ..none(text) }
+    let endpoints = vec![at(DEFAULT_NETWORK)];
+    SandboxRequest { endpoints, ports: ports.to_vec(), ..none(text) }
+}
+
+/// A place in a network of which nothing special is asked.
+pub(crate) fn at(key: &str) -> EndpointRequest {
+    EndpointRequest { network: key.to_owned(), ..EndpointRequest::default() }
 }
 
 /// `-p [HOST_IP:]HOST_PORT:CONTAINER_PORT`

@@ -2,12 +2,9 @@
 
 mod access;
 mod conformance;
-mod crash;
 mod hostile;
 mod http;
 mod keeping;
-mod mirror;
 mod pushes;
 mod server;
 mod transfer;
-mod web;

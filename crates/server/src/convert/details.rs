@@ -152,12 +152,20 @@ fn networks(
             gateway: endpoint.gateway.clone(),
             ip_address: endpoint.ipv4.clone(),
             ip_prefix_len: endpoint.prefix.into(),
-            mac_address: endpoint.mac.clone(),
+            mac_address: if endpoint.mac.is_empty() {
+                asked.mac_address
+            } else {
+                endpoint.mac.clone()
+            },
+            ipv6_gateway: endpoint.gateway6.clone(),
+            global_ipv6_address: endpoint.ipv6.clone(),
+            global_ipv6_prefix_len: endpoint.prefix6.into(),
+            dns_names: Some(endpoint.names.clone()).filter(|names| !names.is_empty()),
             ..asked
         };
         networks.insert(endpoint.network.clone(), settings);
     }
-    if networks.is_empty() && !mode.starts_with("container:") {
+    if networks.is_empty() && matches!(mode, "host" | "none") {
         let name = if mode == "default" { "bridge" } else { mode };
         networks.insert(name.to_owned(), wanted(name).unwrap_or_default());
     }

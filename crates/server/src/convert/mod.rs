@@ -8,7 +8,9 @@ mod echo;
 mod request;
 
 pub(crate) use details::{container, row, stats};
-pub(crate) use request::{config as container_config, create_request, size, update_request};
+pub(crate) use request::{
+    config as container_config, create_request, endpoint, published, size, update_request,
+};
 
 use dhow_spec::image::Timestamp;
 

@@ -54,6 +54,19 @@ pub(crate) fn update_request(wanted: wire::Update) -> Result<UpdateRequest> {
     Ok(request)
 }
 
+/// Ports to be published, or not any more, one after the other.
+pub(crate) fn published(ports: &wire::PortMap) -> Result<Vec<(Port, PortBinding)>> {
+    let mut all = Vec::new();
+    for (text, bindings) in ports {
+        let port = parse(text)?;
+        for binding in bindings.iter().flatten() {
+            let binding = PortBinding::parse(&binding.host_ip, &binding.host_port);
+            all.push((port, binding.map_err(refused)?));
+        }
+    }
+    Ok(all)
+}
+
 fn refused(error: RequestError) -> ApiError {
     dhow_engine::Error::from(error).into()
 }
@@ -252,7 +265,8 @@ fn resources(wanted: wire::Resources) -> Result<Resources> {
     })
 }
 
-fn endpoint(wanted: wire::EndpointSettings) -> Result<EndpointConfig> {
+/// What is wanted of a place in a network.
+pub(crate) fn endpoint(wanted: wire::EndpointSettings) -> Result<EndpointConfig> {
     let ipam = wanted.ipam.unwrap_or_default();
     fn address<T: FromStr>(text: &str) -> Result<Option<T>> {
         if text.is_empty() {

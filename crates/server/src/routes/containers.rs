@@ -191,8 +191,16 @@ fn wait(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
 }
 
 async fn update(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiError> {
-    let wanted: Update = call.json().await?;
-    let warnings = app.engine.update(id, convert::update_request(wanted)?).await?;
+    let mut wanted: Update = call.json().await?;
+    let add = convert::published(&wanted.publish_add.take().unwrap_or_default())?;
+    let remove = convert::published(&wanted.publish_remove.take().unwrap_or_default())?;
+    let publishes = !add.is_empty() || !remove.is_empty();
+    // An update of ports and nothing else is no update of limits.
+    let warnings = match publishes && wanted == Update::default() {
+        true => Vec::new(),
+        false => app.engine.update(id, convert::update_request(wanted)?).await?,
+    };
+    app.engine.publish(id, add, remove).await?;
     Ok(Reply::ok(&Warnings { warnings: Some(warnings).filter(|all| !all.is_empty()) }))
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         ["events"] if call.method == Method::GET => events::listen(app, &call).await,
         ["containers", rest @ ..] => containers::dispatch(app, call, rest).await,
         ["exec", rest @ ..] => execs::dispatch(app, call, rest).await,
-        ["networks", rest @ ..] => networks::dispatch(app, &call, rest).await,
+        ["networks", rest @ ..] => networks::dispatch(app, call, rest).await,
         ["volumes", rest @ ..] => volumes::dispatch(app, call, rest).await,
         ["commit"] if call.method == Method::POST => files::commit(app, call).await,
         ["images", rest @ ..] => images::dispatch(app, call, rest).await,

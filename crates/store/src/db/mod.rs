@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod images;
 mod leases;
+mod networks;
 mod repositories;
 mod reserve;
 mod schema;
@@ -38,6 +39,7 @@ pub use error::DbError;
 pub use events::EventRow;
 pub(crate) use images::{DocumentKind, DocumentRecord, ImageRecord};
 pub use leases::{Lease, LeaseId};
+pub use networks::NetworkRow;
 pub use repositories::{
     NewManifest, PruneOptions, Pruned, PushRules, Repositories, RepositoryError,
     RepositoryManifest, RepositoryTag, RepositoryUsage,

@@ -4,6 +4,7 @@
 
 use super::host::{Resources, RestartPolicy};
 use crate::go::object;
+use crate::network::PortMap;
 
 object! {
     /// A container was made.
@@ -28,6 +29,9 @@ object! {
         #[serde(flatten)]
         resources: Resources,
         restart_policy: RestartPolicy = "RestartPolicy",
+        // Ours, beside Docker's: ports that come and go while the container runs.
+        publish_add: Option<PortMap> => "DhowPublishAdd",
+        publish_remove: Option<PortMap> => "DhowPublishRemove",
     }
 
     /// Its answer.

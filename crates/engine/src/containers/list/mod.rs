@@ -115,7 +115,7 @@ fn summarize(
         exposed: config.exposed_ports.iter().copied().collect(),
         labels: config.labels.clone(),
         network_mode: host.network.to_string(),
-        endpoints: standing.endpoints.clone(),
+        endpoints: shared.endpoints_of(view),
         mounts: document.points.iter().map(MountDetails::of).collect(),
         annotations: host.annotations.clone(),
         size: if size { size_of(shared, view)? } else { None },
@@ -234,7 +234,9 @@ impl<'a> Wanted<'a> {
             endpoint.network == value
                 || (!endpoint.network_id.is_empty() && endpoint.network_id.starts_with(value))
         };
-        mode == value || view.standing.endpoints.iter().any(of)
+        mode == value
+            || view.standing.endpoints.iter().any(of)
+            || view.document.request.endpoints.contains_key(value)
     }
 }
 

@@ -85,9 +85,6 @@ pub(super) fn check(
     if endpoints.iter().any(|(name, endpoint)| default(name) && fixed(endpoint)) {
         return Err(RequestError::Conflict(Conflict::AddressAndDefaultNetwork));
     }
-    if endpoints.values().any(|endpoint| !endpoint.links.is_empty()) {
-        return Err(RequestError::Unsupported { what: "Links (--link)" });
-    }
     Ok(())
 }
 

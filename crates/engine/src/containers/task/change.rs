@@ -30,7 +30,7 @@ impl Task {
             return Err(error);
         }
         self.shared.table.rename(&self.id, &old, &self.name);
-        Ok(())
+        self.rename_endpoints()
     }
 
     /// Changes limits and policy, for now and for later; gives warnings.

@@ -9,6 +9,7 @@
 mod adopt;
 mod change;
 mod end;
+mod network;
 mod prepare;
 mod records;
 mod sessions;
@@ -66,6 +67,8 @@ pub(crate) struct Task {
     /// Somebody asked for its end: what happens then is a `stop`.
     stopping: bool,
     remove_volumes: bool,
+    /// It came into networks, which is told with its start.
+    joined: Vec<Event>,
 }
 
 impl Task {
@@ -113,6 +116,7 @@ impl Task {
             sessions: Vec::new(),
             stopping: false,
             remove_volumes: false,
+            joined: Vec::new(),
         };
         tokio::spawn(task.run(asks, recover));
         entry

@@ -7,7 +7,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dhow_monitor::{Launch, RootMount, Runtime, Upper, VERSION};
+use dhow_monitor::{Launch, NetworkPlace, RootMount, Runtime, Upper, VERSION};
+use dhow_network::{Forward, NamesConfig, RESOLVER};
 use dhow_store::{Mounts, RootView, Snapshots, View as SnapshotView};
 use rustix::mount::{MountFlags, UnmountFlags};
 use tokio::task::spawn_blocking;
@@ -17,7 +18,7 @@ use super::start::restart_policy;
 use crate::containers::document::{Document, Places, snapshot_key};
 use crate::containers::request::{IpcMode, NetworkMode, PidMode};
 use crate::containers::state::EndpointDetails;
-use crate::engine::{Shared, describe};
+use crate::engine::Shared;
 use crate::error::{Error, ErrorClass};
 use crate::plan::{
     self, FilePaths, Found, HostFacts, MountKind, Plan, StartFacts, hostname_file, hosts_file,
@@ -47,6 +48,7 @@ struct Facts {
 struct Network {
     path: Option<PathBuf>,
     endpoints: Vec<EndpointDetails>,
+    forwards: Vec<Forward>,
     /// Whose generated files are used: another container's, where its network is.
     files_of: Option<Places>,
 }
@@ -69,6 +71,7 @@ impl Task {
         let prepared = spawn_blocking(move || facts.prepare()).await??;
         self.standing.endpoints = prepared.endpoints;
         self.standing.sandbox = prepared.sandbox;
+        self.joined = self.network_events("connect");
         Ok(prepared.launch)
     }
 }
@@ -87,6 +90,7 @@ impl Facts {
         self.shared.fill_volumes(points, &root)?;
         let network = self.network()?;
         let files = self.write_files(&host, &network)?;
+        let served = self.write_network(&host, &network)?;
         let start = StartFacts {
             id: self.id.to_string(),
             user,
@@ -108,7 +112,8 @@ impl Facts {
         std::fs::write(&config, plan.spec.to_json())
             .map_err(|error| Error::io("write", &config, error))?;
         let sandbox = network.path.filter(|_| request.host.network.is_private());
-        let launch = self.launch(plan, &host, mounts);
+        let mut launch = self.launch(plan, &host, mounts);
+        launch.network = served;
         Ok(Prepared { launch, endpoints: network.endpoints, sandbox })
     }
 
@@ -153,6 +158,7 @@ impl Facts {
             cgroup_systemd: host.cgroup.systemd,
             restart_count: self.restarts,
             tied: false,
+            network: None,
         }
     }
 
@@ -167,12 +173,12 @@ impl Facts {
                 let own = view.standing.sandbox.clone();
                 let path = own.unwrap_or_else(|| format!("/proc/{pid}/ns/net").into());
                 let of = Places::of(&self.shared.data_root, &self.shared.exec_root, &view.id);
-                Ok(Network { path: Some(path), endpoints: Vec::new(), files_of: Some(of) })
+                Ok(Network { path: Some(path), files_of: Some(of), ..Network::default() })
             }
             _ => {
-                let made = self.shared.make_sandbox(&self.id, &self.name, request)?;
-                let endpoints = made.endpoints.iter().map(|one| describe(one, &self.id)).collect();
-                Ok(Network { path: Some(made.path), endpoints, files_of: None })
+                let (made, endpoints) = self.shared.make_sandbox(&self.id, &self.name, request)?;
+                let forwards = made.forwards();
+                Ok(Network { path: Some(made.path), endpoints, forwards, files_of: None })
             }
         }
     }
@@ -202,7 +208,10 @@ impl Facts {
             });
         }
         let addresses: Vec<IpAddr> =
-            network.endpoints.iter().filter_map(|endpoint| endpoint.ipv4.parse().ok()).collect();
+            network.endpoints.iter().flat_map(EndpointDetails::addresses).collect();
+        let host = &with_gateway(host, self.shared.host_gateway(&network.endpoints));
+        let resolver = self.shared.resolver_of(request, &network.endpoints, host);
+        let server = resolver.map(|_| IpAddr::V4(RESOLVER));
         let write = |name: &str, text: String| {
             let path = self.places.data.join(name);
             std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))?;
@@ -211,8 +220,22 @@ impl Facts {
         Ok(FilePaths {
             hostname: write("hostname", hostname_file(request, &self.id, host))?,
             hosts: write("hosts", hosts_file(request, &self.id, host, &addresses)?)?,
-            resolv_conf: write("resolv.conf", resolv_conf(request, host, None))?,
+            resolv_conf: write("resolv.conf", resolv_conf(request, host, server))?,
         })
+    }
+
+    /// What its monitor does for its network, if that is its own.
+    fn write_network(
+        &self,
+        host: &HostFacts,
+        network: &Network,
+    ) -> Result<Option<NetworkPlace>, Error> {
+        let request = &self.document.request;
+        let (Some(namespace), None) = (&network.path, &network.files_of) else { return Ok(None) };
+        let place = network_place(&self.places, namespace);
+        let names = self.shared.resolver_of(request, &network.endpoints, host);
+        write_network_files(&place, names.as_ref(), &network.forwards)?;
+        Ok(Some(place))
     }
 
     /// The memory that others may join: ours or another container's, mounted where both can name it.
@@ -268,6 +291,40 @@ fn image_layers(
         Mounts::Bind { source, .. } => vec![source],
         Mounts::Overlay { lowers, .. } => lowers,
     })
+}
+
+/// The files by which a container's monitor serves its network.
+pub(super) fn network_place(places: &Places, namespace: &Path) -> NetworkPlace {
+    NetworkPlace {
+        namespace: namespace.to_owned(),
+        names: places.run.join("names.json"),
+        forwards: places.run.join("forwards.json"),
+    }
+}
+
+/// Writes them; what there is nothing to be said of is not there.
+pub(super) fn write_network_files(
+    place: &NetworkPlace,
+    names: Option<&NamesConfig>,
+    forwards: &[Forward],
+) -> Result<(), Error> {
+    let names = match names {
+        Some(names) => names.write(&place.names),
+        None => match std::fs::remove_file(&place.names) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        },
+    };
+    names.map_err(|error| Error::io("write", &place.names, error))?;
+    Forward::write(&place.forwards, forwards)
+        .map_err(|error| Error::io("write", &place.forwards, error))
+}
+
+/// What `host-gateway` means, unless the engine's settings say it.
+fn with_gateway(host: &HostFacts, gateway: Option<IpAddr>) -> HostFacts {
+    let mut host = host.clone();
+    host.defaults.host_gateway = host.defaults.host_gateway.or(gateway);
+    host
 }
 
 /// Takes the memory away that others could join; that there is none is no error.

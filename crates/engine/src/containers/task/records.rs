@@ -74,8 +74,9 @@ impl Task {
         self.stopping = false;
         // Those of the life before; a monitor's restart makes new ones.
         self.spare = None;
-        let event = self.event(time_ns, "start", &[]);
-        self.note(vec![event]).await;
+        let mut happened = std::mem::take(&mut self.joined);
+        happened.push(self.event(time_ns, "start", &[]));
+        self.note(happened).await;
     }
 
     async fn failed_to_start(&mut self, time_ns: i64, code: i32, message: String) {
@@ -107,6 +108,7 @@ impl Task {
             happened.push(self.event(time_ns, "stop", &[]));
         }
         if last {
+            happened.extend(self.network_events("disconnect"));
             // Before anybody who waited for the end hears of it: what is asked next finds it done.
             self.give_back().await;
         }

@@ -1,21 +1,24 @@
-//! Devices, addresses and routes, by rtnetlink: what the default network is made of.
+//! Devices, addresses and routes, by rtnetlink: what networks are made of.
 //!
 //! A [`Links`] speaks for the namespace in which its socket was opened. Several requests travel in one
 //! message where they belong together; the kernel carries them out in order, and stops at none.
 //! Nothing here takes a device away on the way of a request: that costs tens of milliseconds, which
 //! dropping the last reference of its namespace does not.
-//! Absent on purpose: IPv6, which no device of ours speaks until a network asks for it: they get no
-//! address of that kind by themselves, and say nothing.
+//! Absent on purpose: addresses of IPv6 that devices give themselves: ours have what their network gives
+//! them, and say nothing otherwise.
 
-use std::net::Ipv4Addr;
+mod addressing;
+mod shape;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use dhow_sys::{Errno, NetlinkError, NetlinkRequest, NetlinkSocket, netlink_attributes};
 
-use crate::address::{Mac, Subnet};
+use crate::address::Mac;
+use crate::config::Kind;
+use crate::options::{Ipvlan, Macvlan};
 
-/// The only device of a sandbox, besides its loopback.
-pub(crate) const INSIDE: &str = "eth0";
+pub(crate) use addressing::{Addressing, Gateway};
 
 const NLM_F_EXCL: i32 = 0x200;
 const NLM_F_CREATE: i32 = 0x400;
@@ -24,18 +27,15 @@ const NLM_F_DUMP: i32 = 0x300;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
-const RTM_NEWADDR: u16 = 20;
-const RTM_GETADDR: u16 = 22;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_GETROUTE: u16 = 26;
-
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -44,29 +44,19 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
 const BR_STATE_FORWARDING: u8 = 3;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_BROADCAST: u16 = 4;
-
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RT_TABLE_MAIN: u8 = 254;
-const RTPROT_BOOT: u8 = 3;
-const RTN_UNICAST: u8 = 1;
-
-const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
 const IFF_UP: u32 = 1;
 
 const LINK_HEADER_BYTES: usize = 16;
-const ADDRESS_HEADER_BYTES: usize = 8;
-const ROUTE_HEADER_BYTES: usize = 12;
 
 /// The devices of one namespace.
 #[derive(Debug)]
@@ -78,18 +68,11 @@ pub(crate) struct Links {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) index: u32,
+    pub(crate) name: String,
+    /// What its maker wrote on it.
+    pub(crate) alias: String,
     /// What it is: `bridge`, `veth`; nothing for hardware.
     pub(crate) kind: String,
-}
-
-/// What a new bridge is to be.
-#[derive(Debug)]
-pub(crate) struct NewBridge<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) mac: Mac,
-    pub(crate) mtu: u32,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) subnet: Subnet,
 }
 
 /// What a new pair of devices is to be.
@@ -99,17 +82,22 @@ pub(crate) struct NewVeth<'a> {
     pub(crate) name: &'a str,
     pub(crate) bridge: u32,
     pub(crate) mtu: u32,
-    /// Where the other end goes, as [`INSIDE`].
+    /// It exchanges nothing with others of its kind.
+    pub(crate) isolated: bool,
+    /// Where the other end goes.
     pub(crate) namespace: BorrowedFd<'a>,
+    /// What it is called there.
+    pub(crate) inside: &'a str,
 }
 
-/// What makes the device of a sandbox an endpoint.
+/// What a device beside one of the host's is to be.
 #[derive(Debug)]
-pub(crate) struct Addressing {
-    pub(crate) mac: Mac,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) subnet: Subnet,
-    pub(crate) gateway: Ipv4Addr,
+pub(crate) struct NewBeside<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) parent: u32,
+    pub(crate) mtu: u32,
+    pub(crate) namespace: BorrowedFd<'a>,
+    pub(crate) inside: &'a str,
 }
 
 impl Links {
@@ -127,18 +115,88 @@ impl Links {
         }
     }
 
-    /// Makes a bridge with an address. One that is there already is an error.
-    pub(crate) fn make_bridge(&mut self, bridge: &NewBridge<'_>) -> Result<u32, NetlinkError> {
+    /// All devices.
+    pub(crate) fn all(&mut self) -> Result<Vec<Found>, NetlinkError> {
+        self.socket.ask(|| NetlinkRequest::new(RTM_GETLINK, NLM_F_DUMP, &link(0, Up::AsIs)), found)
+    }
+
+    /// Makes a bridge. One that is there already is an error.
+    pub(crate) fn make_bridge(
+        &mut self,
+        name: &str,
+        alias: &str,
+        mac: Mac,
+        mtu: u32,
+    ) -> Result<u32, NetlinkError> {
         let make = NetlinkRequest::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link(0, Up::AsIs))
-            .named(bridge.name)
-            .attribute(IFLA_ADDRESS, &bridge.mac.octets())
-            .attribute(IFLA_MTU, &bridge.mtu.to_ne_bytes())
+            .named(name)
+            .attribute(IFLA_ADDRESS, &mac.octets())
+            .attribute(IFLA_MTU, &mtu.to_ne_bytes())
             .nested(IFLA_LINKINFO, |info| info.attribute(IFLA_INFO_KIND, b"bridge"));
-        let request = |up| NetlinkRequest::new(RTM_NEWLINK, 0, &link(0, up)).named(bridge.name);
-        self.socket.tell([make, request(Up::AsIs).silent_in_ipv6(), request(Up::Yes)])?;
-        let index = self.find(bridge.name)?.ok_or(Errno::NODEV)?.index;
-        self.socket.tell([address(index, bridge.address, bridge.subnet)])?;
-        Ok(index)
+        let request = |up| NetlinkRequest::new(RTM_NEWLINK, 0, &link(0, up)).named(name);
+        let marked = request(Up::AsIs).attribute(IFLA_IFALIAS, alias.as_bytes());
+        self.socket.tell([make, marked.silent_in_ipv6(), request(Up::Yes)])?;
+        Ok(self.find(name)?.ok_or(Errno::NODEV)?.index)
+    }
+
+    /// Makes a parent for devices where the host has none: nothing behind it, or a VLAN of another device.
+    pub(crate) fn make_parent(
+        &mut self,
+        name: &str,
+        alias: &str,
+        vlan: Option<(u32, u16)>,
+    ) -> Result<u32, NetlinkError> {
+        let make = NetlinkRequest::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link(0, Up::AsIs));
+        let make = match vlan {
+            None => make
+                .named(name)
+                .nested(IFLA_LINKINFO, |info| info.attribute(IFLA_INFO_KIND, b"dummy")),
+            Some((parent, id)) => make
+                .named(name)
+                .attribute(IFLA_LINK, &parent.to_ne_bytes())
+                .nested(IFLA_LINKINFO, |info| {
+                    info.attribute(IFLA_INFO_KIND, b"vlan").nested(IFLA_INFO_DATA, |data| {
+                        data.attribute(IFLA_VLAN_ID, &id.to_ne_bytes())
+                    })
+                }),
+        };
+        let request = |up| NetlinkRequest::new(RTM_NEWLINK, 0, &link(0, up)).named(name);
+        let marked = request(Up::AsIs).attribute(IFLA_IFALIAS, alias.as_bytes());
+        self.socket.tell([make, marked.silent_in_ipv6(), request(Up::Yes)])?;
+        Ok(self.find(name)?.ok_or(Errno::NODEV)?.index)
+    }
+
+    /// Makes a device beside one of the host's, in a namespace; it is down.
+    pub(crate) fn make_beside(&mut self, new: &NewBeside<'_>) -> Result<(), NetlinkError> {
+        let make = NetlinkRequest::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link(0, Up::AsIs))
+            .named(new.inside)
+            .attribute(IFLA_MTU, &new.mtu.to_ne_bytes())
+            .attribute(IFLA_LINK, &new.parent.to_ne_bytes())
+            .attribute(IFLA_NET_NS_FD, &new.namespace.as_raw_fd().to_ne_bytes())
+            .nested(IFLA_LINKINFO, |info| match new.kind {
+                Kind::Ipvlan { mode, .. } => {
+                    let mode: u16 = match mode {
+                        Ipvlan::L2 => 0,
+                        Ipvlan::L3 => 1,
+                        Ipvlan::L3s => 2,
+                    };
+                    info.attribute(IFLA_INFO_KIND, b"ipvlan").nested(IFLA_INFO_DATA, |data| {
+                        data.attribute(IFLA_IPVLAN_MODE, &mode.to_ne_bytes())
+                    })
+                }
+                kind => {
+                    let mode: u32 = match kind {
+                        Kind::Macvlan { mode: Macvlan::Private, .. } => 1,
+                        Kind::Macvlan { mode: Macvlan::Vepa, .. } => 2,
+                        Kind::Macvlan { mode: Macvlan::Passthru, .. } => 8,
+                        _ => 4,
+                    };
+                    info.attribute(IFLA_INFO_KIND, b"macvlan").nested(IFLA_INFO_DATA, |data| {
+                        data.attribute(IFLA_MACVLAN_MODE, &mode.to_ne_bytes())
+                    })
+                }
+            });
+        self.socket.tell([make])
     }
 
     /// Makes a pair of devices, one end on a bridge, the other in a namespace; both are down.
@@ -149,7 +207,7 @@ impl Links {
         let mtu = veth.mtu.to_ne_bytes();
         let peer = |info: NetlinkRequest| {
             info.raw(&link(0, Up::AsIs))
-                .named(INSIDE)
+                .named(veth.inside)
                 .attribute(IFLA_MTU, &mtu)
                 .attribute(IFLA_NET_NS_FD, &veth.namespace.as_raw_fd().to_ne_bytes())
         };
@@ -165,8 +223,13 @@ impl Links {
         // Packets may go back to where they come from: a container that asks for a port of the host which
         // is its own, on a host that filters what bridges pass on.
         let port = request.silent_in_ipv6().nested(IFLA_LINKINFO, |info| {
-            info.attribute(IFLA_INFO_SLAVE_KIND, b"bridge")
-                .nested(IFLA_INFO_SLAVE_DATA, |port| port.attribute(IFLA_BRPORT_MODE, &[1]))
+            info.attribute(IFLA_INFO_SLAVE_KIND, b"bridge").nested(IFLA_INFO_SLAVE_DATA, |port| {
+                let port = port.attribute(IFLA_BRPORT_MODE, &[1]);
+                match veth.isolated {
+                    true => port.attribute(IFLA_BRPORT_ISOLATED, &[1]),
+                    false => port,
+                }
+            })
         });
         self.socket.tell([make, port])
     }
@@ -190,6 +253,16 @@ impl Links {
         Ok(states == Some(IF_OPER_UP))
     }
 
+    /// The other end of a pair, as its own namespace numbers it.
+    pub(crate) fn peer_of(&mut self, index: u32) -> Result<Option<u32>, NetlinkError> {
+        let request = || NetlinkRequest::new(RTM_GETLINK, 0, &link(index, Up::AsIs));
+        let peers = self.socket.ask(request, |body| {
+            let (_, peer) = attributes(body, LINK_HEADER_BYTES).find(|a| a.0 == IFLA_LINK)?;
+            Some(u32::from_ne_bytes(peer.try_into().ok()?))
+        })?;
+        Ok(peers.first().copied())
+    }
+
     /// Whether a bridge passes on what comes from its device of this name.
     pub(crate) fn is_forwarding(&mut self, name: &str) -> Result<bool, NetlinkError> {
         let inside = [IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA];
@@ -210,52 +283,9 @@ impl Links {
         Ok(bytes.first().copied())
     }
 
-    /// Gives a device that is up its addresses, and the namespace its way out.
-    pub(crate) fn give_address(&mut self, index: u32, to: &Addressing) -> Result<(), NetlinkError> {
-        let mac = NetlinkRequest::new(RTM_NEWLINK, 0, &link(index, Up::AsIs))
-            .attribute(IFLA_ADDRESS, &to.mac.octets());
-        let mut header = [0; ROUTE_HEADER_BYTES];
-        header[0] = AF_INET;
-        header[4] = RT_TABLE_MAIN;
-        header[5] = RTPROT_BOOT;
-        header[7] = RTN_UNICAST;
-        let route = NetlinkRequest::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &header)
-            .attribute(RTA_GATEWAY, &to.gateway.octets())
-            .attribute(RTA_OIF, &index.to_ne_bytes());
-        self.socket.tell([mac, address(index, to.address, to.subnet), route])
-    }
-
     /// Removes a device, which takes its time.
     pub(crate) fn remove(&mut self, index: u32) -> Result<(), NetlinkError> {
         self.socket.tell([NetlinkRequest::new(RTM_DELLINK, 0, &link(index, Up::AsIs))])
-    }
-
-    /// The addresses of a device, with the networks that they are in.
-    pub(crate) fn addresses(
-        &mut self,
-        index: u32,
-    ) -> Result<Vec<(Ipv4Addr, Subnet)>, NetlinkError> {
-        let mut header = [AF_INET, 0, 0, 0, 0, 0, 0, 0];
-        header[4..].copy_from_slice(&index.to_ne_bytes());
-        let request = || NetlinkRequest::new(RTM_GETADDR, NLM_F_DUMP, &header);
-        self.socket.ask(request, |body| {
-            let of = u32::from_ne_bytes(body.get(4..8)?.try_into().ok()?);
-            let (_, local) = attributes(body, ADDRESS_HEADER_BYTES).find(|a| a.0 == IFA_LOCAL)?;
-            let address = ipv4(local)?;
-            (of == index).then_some((address, Subnet::around(address, *body.get(1)?)?))
-        })
-    }
-
-    /// The networks that the host has a way to, but for the ways to everywhere and to its halves.
-    pub(crate) fn routed(&mut self) -> Result<Vec<Subnet>, NetlinkError> {
-        let mut header = [0; ROUTE_HEADER_BYTES];
-        header[0] = AF_INET;
-        let request = || NetlinkRequest::new(RTM_GETROUTE, NLM_F_DUMP, &header);
-        self.socket.ask(request, |body| {
-            let prefix = body.get(1).copied().filter(|prefix| *prefix > 1)?;
-            let (_, to) = attributes(body, ROUTE_HEADER_BYTES).find(|a| a.0 == RTA_DST)?;
-            Subnet::around(ipv4(to)?, prefix)
-        })
     }
 }
 
@@ -275,16 +305,6 @@ fn link(index: u32, up: Up) -> [u8; LINK_HEADER_BYTES] {
         header[12..].copy_from_slice(&IFF_UP.to_ne_bytes());
     }
     header
-}
-
-/// The request that adds an address.
-fn address(index: u32, address: Ipv4Addr, subnet: Subnet) -> NetlinkRequest {
-    let mut header = [AF_INET, subnet.prefix(), 0, 0, 0, 0, 0, 0];
-    header[4..].copy_from_slice(&index.to_ne_bytes());
-    NetlinkRequest::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header)
-        .attribute(IFA_LOCAL, &address.octets())
-        .attribute(IFA_ADDRESS, &address.octets())
-        .attribute(IFA_BROADCAST, &subnet.last().octets())
 }
 
 /// What link requests have in common.
@@ -312,20 +332,20 @@ impl LinkAttributes for NetlinkRequest {
 
 fn found(body: &[u8]) -> Option<Found> {
     let index = u32::from_ne_bytes(body.get(4..8)?.try_into().ok()?);
-    let info = attributes(body, LINK_HEADER_BYTES).find(|a| a.0 == IFLA_LINKINFO);
-    let kind = info.and_then(|(_, info)| {
-        let (_, kind) = netlink_attributes(info).find(|a| a.0 == IFLA_INFO_KIND)?;
-        let kind = kind.strip_suffix(&[0]).unwrap_or(kind);
-        String::from_utf8(kind.to_vec()).ok()
+    let value = |kind| attributes(body, LINK_HEADER_BYTES).find(|a| a.0 == kind).map(|a| a.1);
+    let kind = value(IFLA_LINKINFO).and_then(|info| {
+        netlink_attributes(info).find(|a| a.0 == IFLA_INFO_KIND).map(|a| text(a.1))
     });
-    Some(Found { index, kind: kind.unwrap_or_default() })
+    let name = value(IFLA_IFNAME).map(text).unwrap_or_default();
+    let alias = value(IFLA_IFALIAS).map(text).unwrap_or_default();
+    Some(Found { index, name, alias, kind: kind.unwrap_or_default() })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
 }
 
 /// The attributes behind a header; none, if it is cut off.
 fn attributes(body: &[u8], header: usize) -> impl Iterator<Item = (u16, &[u8])> {
     netlink_attributes(body.get(header..).unwrap_or_default())
-}
-
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
 }
