@@ -119,8 +119,13 @@ impl App {
         match path.as_str() {
             "/v2" => routes::dispatch(self, call, "").await,
             "/token" => self.access.token(self, call).await,
-            _ => Err(ApiError::new(Code::Unsupported, "no such address")
-                .with_status(StatusCode::NOT_FOUND)),
+            path => {
+                let page = crate::page::dispatch(self, &call, path).await?;
+                page.ok_or_else(|| {
+                    ApiError::new(Code::Unsupported, "no such address")
+                        .with_status(StatusCode::NOT_FOUND)
+                })
+            }
         }
     }
 

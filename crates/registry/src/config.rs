@@ -32,8 +32,6 @@ pub struct Config {
     pub collect: CollectConfig,
     /// Registries that are asked for what is not here; the first that fits counts.
     pub mirrors: Vec<MirrorConfig>,
-    /// Who is told of changes.
-    pub webhooks: Vec<WebhookConfig>,
     /// What is written down.
     pub log: LogConfig,
     /// Whether there are pages for people.
@@ -182,30 +180,6 @@ pub struct MirrorConfig {
     pub fresh: Span,
 }
 
-/// Somebody who is told of changes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct WebhookConfig {
-    /// Where to: `http://` or `https://`.
-    pub url: String,
-    /// Of which changes; all if empty.
-    #[serde(default)]
-    pub events: Vec<HookEvent>,
-    /// A header with a secret, by which the other side knows us.
-    #[serde(default)]
-    pub authorization: Option<String>,
-}
-
-/// What webhooks tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HookEvent {
-    /// A manifest came.
-    Push,
-    /// A manifest, tag or blob went.
-    Delete,
-}
-
 /// What is written down.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -256,11 +230,6 @@ impl Config {
         if self.limits.connections == 0 {
             return wrong("limits.connections", "nobody could connect");
         }
-        for (index, hook) in self.webhooks.iter().enumerate() {
-            if !["http://", "https://"].iter().any(|scheme| hook.url.starts_with(scheme)) {
-                return wrong(&format!("webhooks[{index}].url"), "neither http:// nor https://");
-            }
-        }
         for (index, mirror) in self.mirrors.iter().enumerate() {
             if mirror.username.is_some() != mirror.password_file.is_some() {
                 let path = format!("mirrors[{index}]");
@@ -298,7 +267,6 @@ impl Default for Config {
             limits: Limits::default(),
             collect: CollectConfig::default(),
             mirrors: Vec::new(),
-            webhooks: Vec::new(),
             log: LogConfig::default(),
             web: true,
         }
@@ -438,7 +406,10 @@ mod tests {
             r#"{"access": {"rules": [{"repositories": ["**"], "users": ["x"], "allow": ["pull"]}]}}"#,
             "access.rules: there are users",
         );
-        check(r#"{"webhooks": [{"url": "ftp://x"}]}"#, "webhooks[0].url: neither");
+        check(
+            r#"{"mirrors": [{"repositories": ["**"], "upstream": "x", "username": "a"}]}"#,
+            "mirrors[0]: ",
+        );
         check(r#"{} x"#, ".: ");
         check(r#"{"collect": {"interval": "0s"}}"#, "collect.interval: ");
     }

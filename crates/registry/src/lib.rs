@@ -13,9 +13,11 @@ mod app;
 mod audit;
 mod config;
 mod http;
+mod layout;
 mod log;
 mod metrics;
 mod mirror;
+mod page;
 mod pattern;
 mod registry;
 mod routes;
@@ -25,9 +27,10 @@ mod tls;
 mod uploads;
 
 pub use config::{
-    AccessConfig, Action, CollectConfig, Config, ConfigError, HookEvent, Limits, LogConfig,
-    MirrorConfig, RepositoryConfig, RuleConfig, Size, Span, TlsConfig, TokenConfig, WebhookConfig,
+    AccessConfig, Action, CollectConfig, Config, ConfigError, Limits, LogConfig, MirrorConfig,
+    RepositoryConfig, RuleConfig, Size, Span, TlsConfig, TokenConfig,
 };
+pub use layout::Moved;
 pub use log::Log;
 pub use pattern::Pattern;
 pub use registry::{Options, Place, Registry, RegistryError, Swept};

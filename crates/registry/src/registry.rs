@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dhow_spec::RepositoryPath;
 use dhow_store::{
     CheckReport, Clock, CollectOptions, Collected, PruneOptions, Pruned, RepositoryError, Steps,
     Store, StoreError, StoreOptions,
@@ -19,6 +20,7 @@ use crate::access::Access;
 use crate::app::App;
 use crate::audit::Audit;
 use crate::config::Config;
+use crate::layout::{self, Moved};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
@@ -230,6 +232,16 @@ impl Registry {
         let collected = app.store.collect(options, &[])?;
         app.metrics.collected(collected.blob_bytes + collected.ingest_bytes);
         Ok(Swept { pruned, collected })
+    }
+
+    /// Writes all tags of a repository into an OCI layout. May run while it serves.
+    pub fn export(&self, name: &RepositoryPath, folder: &Path) -> Result<Moved, RegistryError> {
+        layout::export(&self.app, name, folder).map_err(io_at("write the layout", folder))
+    }
+
+    /// Reads an OCI layout into a repository. May run while it serves.
+    pub fn import(&self, name: &RepositoryPath, folder: &Path) -> Result<Moved, RegistryError> {
+        layout::import(&self.app, name, folder).map_err(io_at("read the layout", folder))
     }
 
     /// Looks through everything; with `repair`, forgets what is damaged. May run while it serves.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-use dhow_registry::{Config, Log, Options, Place, Registry, Swept};
+use dhow_registry::{Config, Log, Moved, Options, Place, Registry, Swept};
 use dhow_store::{Clock, Steps};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,6 +59,14 @@ fn run(words: Words, sockets: u32) -> Result<ExitCode, Failure> {
         Task::Serve => serve(&registry, address, sockets),
         Task::Check { repair } => check(&registry, repair),
         Task::Collect => collect(&registry),
+        Task::Import | Task::Export => {
+            let Some((name, layout)) = words.moved else { return print(words::HELP) };
+            let Moved { tags, manifests, blobs } = match words.task {
+                Task::Import => registry.import(&name, &layout)?,
+                _ => registry.export(&name, &layout)?,
+            };
+            print(&format!("{tags} tags, {manifests} manifests, {blobs} blobs\n"))
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use dhow_spec::RepositoryPath;
 use lexopt::Arg;
 
 /// Where a registry listens if nobody says.
@@ -19,11 +20,15 @@ An OCI registry: images and artifacts, pushed and pulled by any client.
 Commands:
   serve    Serve until told to end
   check    Look through everything that is kept; with --repair, forget what is damaged
+  import   Read an OCI image layout into a repository
+  export   Write a repository as an OCI image layout
   gc       Remove what nothing names (serve does it by itself)
 
 Options:
   --root DIRECTORY   Where the registry keeps what it has
   --config FILE      The configuration file (docs/registry.md)
+  --repository NAME  Which repository to import or export
+  --layout DIRECTORY The OCI image layout
   --addr HOST:PORT   Where to listen (default 127.0.0.1:5000)
 ";
 
@@ -33,6 +38,8 @@ pub(super) enum Task {
     Serve,
     Check { repair: bool },
     Collect,
+    Import,
+    Export,
 }
 
 /// All that was said.
@@ -43,6 +50,8 @@ pub(super) struct Words {
     pub(super) root: Option<PathBuf>,
     pub(super) config: Option<PathBuf>,
     pub(super) address: Option<String>,
+    /// The repository and the layout, for import and export.
+    pub(super) moved: Option<(RepositoryPath, PathBuf)>,
 }
 
 /// A word that cannot be used.
@@ -55,6 +64,7 @@ impl Words {
         let refused = |error: lexopt::Error| Refused(error.to_string());
         let (mut task, mut repair, mut help) = (None, false, false);
         let (mut root, mut config, mut address) = (None, None, None);
+        let (mut repository, mut layout) = (None, None);
         while let Some(arg) = parser.next().map_err(refused)? {
             match arg {
                 Arg::Value(word) if task.is_none() => task = Some(task_of(&word)?),
@@ -67,13 +77,26 @@ impl Words {
                     address =
                         Some(value.into_string().map_err(|_| Refused("--addr: no text".into()))?);
                 }
+                Arg::Long("repository") => {
+                    let value = parser.value().map_err(refused)?;
+                    let name = value.to_str().and_then(RepositoryPath::parse);
+                    let wrong = || Refused(format!("--repository {value:?}: no name of one"));
+                    repository = Some(name.ok_or_else(wrong)?);
+                }
+                Arg::Long("layout") => layout = Some(parser.value().map_err(refused)?.into()),
                 Arg::Long("repair") => repair = true,
                 Arg::Long("help") | Arg::Short('h') => help = true,
                 other => return Err(refused(other.unexpected())),
             }
         }
         let Some(mut task) = task.filter(|_| !help) else {
-            return Ok(Self { task: Task::Serve, root: None, config: None, address: None });
+            return Ok(Self {
+                task: Task::Serve,
+                root: None,
+                config: None,
+                address: None,
+                moved: None,
+            });
         };
         match &mut task {
             Task::Check { repair: wanted } => *wanted = repair,
@@ -83,9 +106,18 @@ impl Words {
         if address.is_some() && task != Task::Serve {
             return Err(Refused("--addr: only serve listens".to_owned()));
         }
+        let moves = matches!(task, Task::Import | Task::Export);
+        let moved = match (repository, layout) {
+            (Some(repository), Some(layout)) if moves => Some((repository, layout)),
+            (None, None) if !moves => None,
+            _ => {
+                let why = "--repository and --layout come together, with import and export";
+                return Err(Refused(why.to_owned()));
+            }
+        };
         match root {
             None => Err(Refused("--root DIRECTORY is missing".to_owned())),
-            root => Ok(Self { task, root, config, address }),
+            root => Ok(Self { task, root, config, address, moved }),
         }
     }
 }
@@ -94,6 +126,8 @@ fn task_of(word: &OsString) -> Result<Task, Refused> {
     match word.to_str() {
         Some("serve") => Ok(Task::Serve),
         Some("check") => Ok(Task::Check { repair: false }),
+        Some("import") => Ok(Task::Import),
+        Some("export") => Ok(Task::Export),
         Some("gc") => Ok(Task::Collect),
         _ => Err(Refused(format!("{word:?} is no command; see dhow registry --help"))),
     }
@@ -129,5 +163,9 @@ mod tests {
             assert!(read(line).is_err(), "{line}");
         }
         assert!(read("check --root /r --addr x").is_err());
+        assert!(read("export --root /r --repository a").is_err());
+        assert!(read("export --root /r --repository A --layout l").is_err());
+        let words = read("export --root /r --repository a/b --layout l").expect("good words");
+        assert!(words.moved.is_some());
     }
 }

@@ -176,6 +176,14 @@ impl Access {
         self.permits(call.caller.user.as_deref(), name, Action::Pull)
     }
 
+    /// Whether somebody may look around with a browser, or how.
+    pub(crate) fn page(&self, call: &Call) -> Result<(), ApiError> {
+        if self.open || call.caller.user.is_some() || self.has_anonymous() {
+            return Ok(());
+        }
+        Err(unauthorized().with_header(WWW_AUTHENTICATE, BASIC))
+    }
+
     /// What the rules say.
     fn permits(&self, user: Option<&str>, name: &RepositoryPath, action: Action) -> bool {
         let is_meant = |meant: &String| match meant.as_str() {

@@ -120,6 +120,11 @@ impl ApiError {
         self.cause.as_deref()
     }
 
+    /// What went wrong, for somebody who may know.
+    pub(crate) fn said(&self) -> &str {
+        self.cause.as_deref().unwrap_or(&self.message)
+    }
+
     pub(crate) fn response(self) -> Response<Body> {
         let (word, _) = self.code.parts();
         let mut error = json!({ "code": word, "message": self.message });

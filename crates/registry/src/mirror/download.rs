@@ -27,7 +27,10 @@ const DIGITS: usize = 100;
 
 /// What is coming in.
 #[derive(Clone, Default)]
-pub(super) struct Downloads(Arc<Mutex<HashMap<(RepositoryPath, Digest), Arc<Download>>>>);
+pub(super) struct Downloads(Arc<Mutex<HashMap<Key, Arc<Download>>>>);
+
+/// For which repository, and what.
+type Key = (RepositoryPath, Digest);
 
 /// A blob that is coming in.
 pub(super) struct Download {

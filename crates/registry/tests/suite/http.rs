@@ -84,14 +84,40 @@ impl Http {
     }
 
     pub(crate) fn answer(&mut self, bare: bool) -> Answer {
+        self.try_answer(bare).expect("an answer")
+    }
+
+    /// `None` if there is nobody.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        Some(Self { stream: BufReader::new(stream) })
+    }
+
+    /// `None` if the other side has gone.
+    pub(crate) fn try_send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        self.head(method, path, headers, Some(body.len()));
+        self.write(body);
+        self.try_answer(method == "HEAD")
+    }
+
+    fn try_answer(&mut self, bare: bool) -> Option<Answer> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).expect("an answer");
-        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.unwrap_or_else(|| panic!("no status in {line:?}"));
+        self.stream.read_line(&mut line).ok()?;
+        let status = line.split(' ').nth(1)?.parse().ok()?;
         let mut headers = Vec::new();
         loop {
             let mut line = String::new();
-            self.stream.read_line(&mut line).expect("a header");
+            // The end of a head is an empty line, not the end of the connection.
+            if self.stream.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
             let Some((name, value)) = line.trim_end().split_once(": ") else { break };
             headers.push((name.to_lowercase(), value.to_owned()));
         }
@@ -99,9 +125,9 @@ impl Http {
         let length: usize = answer.header("content-length").parse().unwrap_or(0);
         if !bare && length > 0 {
             answer.body.resize(length, 0);
-            self.stream.read_exact(&mut answer.body).expect("a body");
+            self.stream.read_exact(&mut answer.body).ok()?;
         }
-        answer
+        Some(answer)
     }
 }
 

@@ -125,3 +125,26 @@ fn damage_is_found_and_forgotten() {
     assert_eq!(send(server.address, "GET", &path, &[], b"").body, b"one");
     assert_eq!(server.registry.check(false).expect("a check").findings.len(), 0);
 }
+
+#[test]
+fn a_layout_goes_out_and_comes_in() {
+    let server = Server::open();
+    let first = push_image(&server, "a", "v1", b"one");
+    let _ = push_image(&server, "a", "v2", b"two");
+    let layout = server.scratch.path().join("layout");
+    let path = |name: &str| dhow_spec::RepositoryPath::parse(name).expect("a name");
+    let out = server.registry.export(&path("a"), &layout).expect("a layout");
+    assert_eq!((out.tags, out.manifests, out.blobs), (2, 2, 2));
+    let other = Server::open();
+    let back = other.registry.import(&path("b/c"), &layout).expect("a repository");
+    assert_eq!(back, out);
+    let got = send(other.address, "GET", "/v2/b/c/manifests/v1", &[], b"");
+    assert_eq!(got.header("docker-content-digest"), first);
+    // Bytes that are not what their name says are not taken.
+    let hex = &digest(b"two")["sha256:".len()..];
+    std::fs::write(layout.join("blobs/sha256").join(hex), b"not").expect("damage");
+    let fresh = Server::open();
+    assert!(fresh.registry.import(&path("a"), &layout).is_err());
+    let report = fresh.registry.check(false).expect("a check");
+    assert_eq!(report.findings, []);
+}

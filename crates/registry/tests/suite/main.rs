@@ -2,9 +2,12 @@
 
 mod access;
 mod conformance;
+mod crash;
 mod hostile;
 mod http;
 mod keeping;
+mod mirror;
 mod pushes;
 mod server;
 mod transfer;
+mod web;
