@@ -94,6 +94,16 @@ impl Cli {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// A way to the engine that starts none.
+    pub(crate) fn quiet_client(&self) -> Result<Client, Failure> {
+        let target = self.target()?;
+        let tls = match &target.endpoint {
+            Endpoint::Tcp { .. } => target.tls.map(|files| files.load()).transpose()?,
+            Endpoint::Unix(_) | Endpoint::Ssh(_) => None,
+        };
+        Ok(Client::new(target.endpoint, tls, self.filled("DOCKER_API_VERSION"), None))
+    }
+
     /// What an engine that we start may know.
     pub(crate) fn environment(&self) -> Environment {
         self.environment

@@ -211,6 +211,11 @@ impl Config {
     }
 }
 
+/// Writes a file that everybody reads.
+pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(Failure::io("write", path.display().to_string()))
+}
+
 /// Writes a file that only its owner reads: whole, or not at all.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     use std::io::Write;

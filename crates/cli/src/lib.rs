@@ -18,6 +18,7 @@ mod files;
 mod format;
 mod help;
 mod json;
+mod man;
 mod progress;
 mod session;
 mod start;
@@ -72,8 +73,14 @@ fn dispatch(
         cli.print(&help::all(program, COMMANDS))?;
         return Ok(0);
     }
-    if words[0] == "help" {
-        return help_for(&cli, &words[1..]);
+    match words[0].as_str() {
+        "help" => return help_for(&cli, &words[1..]),
+        "__complete" => return commands::completion::complete(&cli, &words[1..]),
+        "__man" if words.len() == 2 => {
+            man::write(program, std::path::Path::new(&words[1]))?;
+            return Ok(0);
+        }
+        _ => {}
     }
     match tree::find(COMMANDS, &words) {
         Found::Command(command, count) => run(&cli, command, count, words),

@@ -324,6 +324,13 @@ fn list(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// The names of all contexts.
+pub(super) fn names(cli: &Cli) -> Result<Vec<String>, Failure> {
+    let all = Store::of(cli)?.all();
+    let own = all.iter().map(|meta| meta.text("Name").to_owned());
+    Ok(own.chain([DEFAULT.to_owned()]).collect())
+}
+
 fn choose(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     let name = matches.words[0].as_str();
     if name != DEFAULT {

@@ -18,7 +18,7 @@ use crate::units::human_size;
 
 pub(super) const CP: Command = Command {
     names: &["container cp", "cp"],
-    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tdocker cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        docker cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
     about: "Copy files/folders between a container and the local filesystem",
     flags: &[&[
         Flag::switch("archive", "Give the files to the container's user").short('a'),

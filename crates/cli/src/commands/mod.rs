@@ -3,6 +3,7 @@
 mod attach;
 mod attached;
 mod build;
+pub(crate) mod completion;
 mod containers_prune;
 mod context;
 mod cp;
@@ -49,6 +50,7 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &build::BUILD,
     &build::PRUNE,
     &containers_prune::PRUNE,
+    &completion::COMPLETION,
     &context::CREATE,
     &context::INSPECT,
     &context::LIST,
