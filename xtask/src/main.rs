@@ -17,6 +17,7 @@ mod ci;
 mod columns;
 mod contender;
 mod contest;
+mod dist;
 mod engines;
 mod fuzz;
 mod guest;
@@ -40,6 +41,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("bench", "what containers and images cost, beside others", bench::run),
     ("ci", "all that a change must pass", ci::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
+    ("dist", "what people install: a tarball and Debian packages", dist::run_task),
     ("fuzz", "bytes with which a promise does not hold, looked for", fuzz::run),
     ("guest", "a command on a pure cgroup v2 kernel", guest::run),
     ("images", "real images, by way of others' programs", images::run),

@@ -40,7 +40,7 @@ pub use dhow_runtime::{IoCount, Usage};
 pub use dhow_store::{ChangeKind, PathStat};
 pub use engine::{
     CommitRequest, Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream,
-    NetworkMember, OpenError, UnpackRequest, Upkeep, Wait,
+    NetworkMember, OpenError, Reload, UnpackRequest, Upkeep, Wait,
 };
 pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
 pub use events::{Event, EventKind, EventStream, EventsRequest};

@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod settings;
+mod without_effect;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dhow_distribution::{Client, Config, Insecure, Proxies, RegistryConfig, SystemResolver};
-use dhow_engine::{Engine, EngineOptions, EventsRequest, ListRequest};
+use dhow_engine::{Engine, EngineOptions, EventsRequest, ListRequest, Reload};
 use dhow_server::{Address, Listener, Server, ServerOptions, TlsIdentity};
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +52,13 @@ impl Display for Refused {
 impl std::error::Error for Refused {}
 
 fn run(words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
-    let settings = Settings::read(words, std::env::current_exe()?)?;
+    let words: Vec<OsString> = words.collect();
+    let settings = Settings::read(words.clone().into_iter(), std::env::current_exe()?)?;
+    if settings.validate {
+        options(&settings)?;
+        say(&"configuration OK");
+        return Ok(());
+    }
     if settings.ready_fd.is_some() {
         // Whoever started us may end, and take its session with it. A leader of a group has one already.
         let _ = rustix::process::setsid();
@@ -65,16 +72,17 @@ fn run(words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(settings));
+    let served = runtime.block_on(serve(settings, words));
     // Threads that still wait for a disk or a registry are not waited for: what they were asked for has not
     // been acknowledged.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(settings: Settings) -> Result<(), Failure> {
+async fn serve(settings: Settings, words: Vec<OsString>) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
     let engine = Engine::open(options(&settings)?).await?;
     let server = Server::new(engine.clone(), &ServerOptions { min_api_version: min_version() })?;
     let listeners = listen(&settings)?;
@@ -89,6 +97,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     if let Some(fd) = settings.ready_fd {
         tell_ready(fd)?;
     }
+    tokio::spawn(reload(engine.clone(), words, hangup));
     tokio::select! {
         () = server.serve(listeners) => {}
         _ = terminate.recv() => {}
@@ -123,6 +132,26 @@ async fn keep_up(engine: Engine, level: Level) {
     }
 }
 
+/// Reads the settings again with every SIGHUP, and takes over what a running engine can.
+async fn reload(engine: Engine, words: Vec<OsString>, mut hangup: tokio::signal::unix::Signal) {
+    while hangup.recv().await.is_some() {
+        let read = std::env::current_exe()
+            .map_err(|error| Refused(error.to_string()))
+            .and_then(|program| Settings::read(words.clone().into_iter(), program));
+        match read {
+            Ok(settings) => {
+                let reload =
+                    Reload { labels: settings.labels, runtimes: settings.defaults.runtimes };
+                if let Err(error) = engine.reload(reload).await {
+                    say(&format_args!("reload: {error}"));
+                }
+            }
+            // What was in force stays so.
+            Err(error) => say(&format_args!("reload: {error}")),
+        }
+    }
+}
+
 fn options(settings: &Settings) -> Result<EngineOptions, Failure> {
     Ok(EngineOptions {
         data_root: real(&settings.data_root)?,
@@ -135,6 +164,8 @@ fn options(settings: &Settings) -> Result<EngineOptions, Failure> {
         defaults: settings.defaults.clone(),
         systemd_cgroups: settings.systemd_cgroups,
         labels: settings.labels.clone(),
+        downloads_max: settings.downloads_max,
+        uploads_max: settings.uploads_max,
     })
 }
 
@@ -179,7 +210,34 @@ fn listen(settings: &Settings) -> Result<Vec<Listener>, Failure> {
         [] => vec![usual],
         hosts => hosts.to_vec(),
     };
-    hosts.iter().map(|host| Ok(Listener::bind(&address(host, group, settings)?)?)).collect()
+    let mut listeners = Vec::new();
+    for host in &hosts {
+        if host == "fd://" {
+            listeners.extend(given()?);
+        } else {
+            listeners.push(Listener::bind(&address(host, group, settings)?)?);
+        }
+    }
+    Ok(listeners)
+}
+
+/// The sockets that systemd listens on for us.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+fn given() -> Result<Vec<Listener>, Failure> {
+    const FIRST: i32 = 3;
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    let own = i32::try_from(std::process::id()).ok();
+    let for_us = own.is_some() && number("LISTEN_PID") == own;
+    let count = number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0);
+    if count == 0 {
+        return Err(Refused("--host \"fd://\": nobody has given us a socket".to_owned()).into());
+    }
+    let take = |number| -> Result<Listener, Failure> {
+        let absent = || Refused(format!("--host \"fd://\": descriptor {number} is not there"));
+        let socket = dhow_sys::take_descriptor(number).ok_or_else(absent)?;
+        Ok(Listener::from_unix(socket.into())?)
+    };
+    (FIRST..FIRST + count).map(take).collect()
 }
 
 fn address(host: &str, group: Option<u32>, settings: &Settings) -> Result<Address, Failure> {

@@ -12,6 +12,8 @@ use dhow_distribution::Mirror;
 use dhow_engine::plan::Defaults;
 use dhow_engine::request::Ulimit;
 
+use super::without_effect::{DOCKERS_PLACES, is_taken};
+
 /// All that was said.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -31,6 +33,10 @@ pub(super) struct Settings {
     pub(super) systemd_cgroups: bool,
     pub(super) tls: Tls,
     pub(super) ready_fd: Option<u32>,
+    /// Only to be read, not to be obeyed.
+    pub(super) validate: bool,
+    pub(super) downloads_max: Option<usize>,
+    pub(super) uploads_max: Option<usize>,
     pub(super) defaults: Defaults,
 }
 
@@ -58,8 +64,39 @@ pub(super) struct Tls {
 pub(super) struct Refused(pub(super) String);
 
 /// Flags without a value.
-const SWITCHES: &[&str] =
-    &["debug", "init", "ip-forward", "live-restore", "no-new-privileges", "tlsverify"];
+const SWITCHES: &[&str] = &[
+    "allow-direct-routing",
+    "cri-containerd",
+    "debug",
+    "experimental",
+    "init",
+    "ip-forward",
+    "ip-forward-no-drop",
+    "ip-masq",
+    "ip6tables",
+    "iptables",
+    "live-restore",
+    "no-new-privileges",
+    "raw-logs",
+    "selinux-enabled",
+    "tlsverify",
+    "userland-proxy",
+    "validate",
+];
+
+/// Where we look for a file if nobody names one, in this order.
+const OURS: &str = "/etc/dhow/daemon.json";
+const DOCKERS: &str = "/etc/docker/daemon.json";
+
+/// Whose configuration file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The one that a flag names.
+    Named,
+    Ours,
+    /// Docker's: what it says of its own places is not for us.
+    Dockers,
+}
 
 impl Settings {
     /// Reads the command line, then the file that it names or the usual one.
@@ -70,19 +107,22 @@ impl Settings {
         let mut settings = Self::standard(program);
         let mut said = BTreeSet::new();
         settings.read_flags(words, &mut said)?;
-        let path = settings.config_file.clone();
-        let usual = PathBuf::from("/etc/dhow/engine.json");
-        let text = match (&path, std::fs::read_to_string(path.as_ref().unwrap_or(&usual))) {
-            (_, Ok(text)) => text,
-            (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(settings);
-            }
-            (_, Err(error)) => {
-                let path = path.unwrap_or(usual);
-                return Err(Refused(format!("read {}: {error}", path.display())));
-            }
+        let candidates = match &settings.config_file {
+            Some(path) => vec![(path.clone(), Whose::Named)],
+            None => vec![(OURS.into(), Whose::Ours), (DOCKERS.into(), Whose::Dockers)],
         };
-        settings.read_file(&text, &said)?;
+        for (path, whose) in candidates {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    let read = settings.read_file(&text, &said, whose);
+                    read.map_err(|Refused(why)| Refused(format!("{}: {why}", path.display())))?;
+                    break;
+                }
+                Err(error)
+                    if whose != Whose::Named && error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Refused(format!("read {}: {error}", path.display()))),
+            }
+        }
         Ok(settings)
     }
 
@@ -104,6 +144,9 @@ impl Settings {
             systemd_cgroups: false,
             tls: Tls::default(),
             ready_fd: None,
+            validate: false,
+            downloads_max: None,
+            uploads_max: None,
             defaults: Defaults::new("dhow".to_owned(), program),
         }
     }
@@ -142,7 +185,12 @@ impl Settings {
     }
 
     /// A JSON object of the same words; lists and maps say a word more than once.
-    fn read_file(&mut self, text: &str, said: &BTreeSet<String>) -> Result<(), Refused> {
+    fn read_file(
+        &mut self,
+        text: &str,
+        said: &BTreeSet<String>,
+        whose: Whose,
+    ) -> Result<(), Refused> {
         use serde_json::Value;
         let file: serde_json::Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| Refused(format!("the configuration file: {error}")))?;
@@ -158,8 +206,17 @@ impl Settings {
                 "dns-opts" => "dns-opt",
                 "runtimes" => "add-runtime",
                 "default-ulimits" => "default-ulimit",
+                "features" => "feature",
+                "node-generic-resources" => "node-generic-resource",
                 other => other,
             };
+            if whose == Whose::Dockers && DOCKERS_PLACES.contains(&name.as_str()) {
+                continue;
+            }
+            if name == "builder" && value.is_object() {
+                // A tree of rules for a cache that has its own.
+                continue;
+            }
             if said.contains(flag) {
                 return Err(Refused(format!(
                     "the following directives are specified both as a flag and in the configuration file: {name}"
@@ -244,7 +301,16 @@ impl Settings {
                 defaults.shm_size = parse_size(value).ok_or_else(|| bad(&"not a size"))?;
             }
             "seccomp-profile" => defaults.seccomp = Some(profile(value).map_err(|e| bad(&e))?),
-            _ => return Err(Refused(format!("unknown flag: --{name}"))),
+            "validate" => self.validate = flag()?,
+            "max-concurrent-downloads" => {
+                self.downloads_max = Some(count(value).map_err(|e| bad(&e))?)
+            }
+            "max-concurrent-uploads" => self.uploads_max = Some(count(value).map_err(|e| bad(&e))?),
+            _ => match is_taken(name, value) {
+                Some(true) => {}
+                Some(false) => return Err(bad(&"not to be had from this engine")),
+                None => return Err(Refused(format!("unknown flag: --{name}"))),
+            },
         }
         Ok(())
     }
@@ -289,6 +355,11 @@ fn texts(name: &str, value: &serde_json::Value) -> Option<Vec<String>> {
             .collect(),
         value => Some(vec![one(value)?]),
     }
+}
+
+/// A number of things, at least one.
+fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("not a number above zero")
 }
 
 fn absolute(text: &str) -> Option<PathBuf> {
@@ -337,7 +408,7 @@ mod tests {
         let mut settings = Settings::standard("/dhow".into());
         let mut said = BTreeSet::new();
         settings.read_flags(words.iter().map(OsString::from), &mut said)?;
-        settings.read_file(file, &said)?;
+        settings.read_file(file, &said, Whose::Named)?;
         Ok(settings)
     }
 
@@ -367,12 +438,26 @@ mod tests {
     }
 
     #[test]
+    fn docker_s_own_file_is_read_but_for_its_places() {
+        let file = r#"{"data-root": "/var/lib/docker", "hosts": ["fd://"], "userland-proxy": false,
+            "features": {"containerd-snapshotter": true}, "builder": {"gc": {"enabled": true}},
+            "log-opts": {"max-size": "1m"}, "max-concurrent-downloads": 7}"#;
+        let mut settings = Settings::standard("/dhow".into());
+        settings.read_file(file, &BTreeSet::new(), Whose::Dockers).expect("known words");
+        assert_eq!(settings.data_root, PathBuf::from("/var/lib/dhow"));
+        assert_eq!(settings.hosts, [""; 0]);
+        assert_eq!(settings.downloads_max, Some(7));
+        assert_eq!(settings.defaults.log.options["max-size"], "1m");
+    }
+
+    #[test]
     fn refusals_name_the_word() {
         let check = |words: &[&str], file: &str, expected: &str| {
             assert_eq!(read(words, file).expect_err(expected).0, expected);
         };
         check(&["--bird"], "{}", "missing argument for option '--bird'");
         check(&["--bird=1"], "{}", "unknown flag: --bird");
+        check(&["--iptables=false"], "{}", "--iptables \"false\": not to be had from this engine");
         check(&[], r#"{"bird": 1}"#, "unknown flag: --bird");
         check(&["--data-root", "d"], "{}", "--data-root \"d\": not an absolute path");
         check(

@@ -1,12 +1,15 @@
 //! What the engine is, and what it runs on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use tokio::task::spawn_blocking;
 
 use super::Engine;
 use crate::containers::state::State;
 use crate::error::Error;
+use crate::events::EventKind;
 
 /// What the engine is, has, and runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +60,30 @@ pub struct EngineFacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageCount(pub usize);
 
+/// What a running engine takes over from its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reload {
+    /// What people wrote on it.
+    pub labels: Vec<String>,
+    /// Foreign runtimes by name.
+    pub runtimes: BTreeMap<String, PathBuf>,
+}
+
 impl Engine {
+    /// Takes settings over that changed while it runs, and tells so.
+    pub async fn reload(&self, reload: Reload) -> Result<(), Error> {
+        let Reload { labels, runtimes } = reload;
+        let attributes = BTreeMap::from([
+            ("labels".to_owned(), labels.join(",")),
+            ("runtimes".to_owned(), runtimes.keys().cloned().collect::<Vec<_>>().join(",")),
+        ]);
+        *self.shared.labels.lock().unwrap_or_else(PoisonError::into_inner) = labels;
+        self.shared.host.lock().unwrap_or_else(PoisonError::into_inner).defaults.runtimes =
+            runtimes;
+        let id = self.facts().await?.id;
+        self.tell(EventKind::Daemon, "reload", &id, attributes).await
+    }
+
     /// What it is, now.
     pub async fn facts(&self) -> Result<EngineFacts, Error> {
         let engine = self.clone();
@@ -102,7 +128,7 @@ impl Engine {
             memory_bytes: memory(&read("/proc/meminfo")),
             cgroup_version: if unified { 2 } else { 1 },
             swap_limit: swap,
-            labels: shared.labels.clone(),
+            labels: shared.labels.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             forwarding: read("/proc/sys/net/ipv4/ip_forward").trim() == "1",
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
         })

@@ -38,7 +38,7 @@ use crate::volumes::Volumes;
 
 pub use calls::Wait;
 pub use commit::CommitRequest;
-pub use facts::{EngineFacts, ImageCount};
+pub use facts::{EngineFacts, ImageCount, Reload};
 pub use files::UnpackRequest;
 pub use logs::{LogLine, LogStream};
 pub(crate) use network::names_of;
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     pub(crate) host: Mutex<HostFacts>,
     /// The machine has booted since the last engine.
     pub(crate) rebooted: bool,
-    pub(crate) labels: Vec<String>,
+    pub(crate) labels: Mutex<Vec<String>>,
     /// Held until the end: a second engine with this exec root is refused.
     _exec_lock: std::fs::File,
 }

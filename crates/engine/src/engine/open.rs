@@ -56,6 +56,10 @@ pub struct EngineOptions {
     pub systemd_cgroups: bool,
     /// What people wrote on this engine (`--label`).
     pub labels: Vec<String>,
+    /// Layers that are downloaded at a time; Docker's number if absent.
+    pub downloads_max: Option<usize>,
+    /// Blobs that are uploaded at a time; Docker's number if absent.
+    pub uploads_max: Option<usize>,
 }
 
 /// Why there is no engine.
@@ -128,12 +132,10 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
     store.recover_snapshots(&*driver)?;
     let snapshots = Arc::new(Snapshots::new(store.db(), driver));
     let processors = std::thread::available_parallelism().map_or(1, Into::into);
-    let images = ImageEngine::new(
-        store.clone(),
-        snapshots.clone(),
-        options.client,
-        ImageEngineOptions::standard(processors),
-    );
+    let mut transfers = ImageEngineOptions::standard(processors);
+    transfers.downloads_max = options.downloads_max.unwrap_or(transfers.downloads_max);
+    transfers.uploads_max = options.uploads_max.unwrap_or(transfers.uploads_max);
+    let images = ImageEngine::new(store.clone(), snapshots.clone(), options.client, transfers);
     let networks = Networks::open(store.db().clone()).map_err(OpenError::Containers)?;
     let network = Host::open(HostOptions {
         exec_root: exec_root.clone(),
@@ -168,7 +170,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         execs: Default::default(),
         host: Mutex::new(survey(options.defaults, options.systemd_cgroups)),
         rebooted,
-        labels: options.labels,
+        labels: Mutex::new(options.labels),
         _exec_lock: lock,
     };
     let found = recover::find(&shared).map_err(OpenError::Containers)?;

@@ -265,6 +265,8 @@ pub(crate) fn options(root: &Path, program: PathBuf) -> EngineOptions {
         defaults: Defaults::new(parent, program),
         systemd_cgroups: false,
         labels: Vec::new(),
+        downloads_max: None,
+        uploads_max: None,
     }
 }
 
