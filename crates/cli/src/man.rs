@@ -127,6 +127,6 @@ mod tests {
     #[test]
     fn roff_takes_text_for_text() {
         assert_eq!(escape(".a-b\\"), "\\&.a\\-b\\e");
-        assert!(overview("dhow").contains("dhow\\-run"));
+        assert!(overview("dhow").contains("dhow\\-container\\-run"));
     }
 }

@@ -64,8 +64,6 @@ const UNBUILT: &[&str] = &[
     "stack",
     "swarm",
     "trust",
-    "context export",
-    "context import",
     "volume update",
 ];
 

@@ -3,9 +3,11 @@
 //! Invariant: a context is a directory below the configuration's, in Docker's form, so that both command lines
 //! share them. Absent on purpose: orchestrators.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use dhow_archive::hash::Hasher;
+use dhow_archive::tar::{Content, Entry, Kind, Metadata, Options, Reader, Writer};
 use dhow_spec::Algorithm;
 
 use crate::args::{Flag, Matches};
@@ -101,6 +103,29 @@ pub(super) const INSPECT: Command = Command {
     stops: false,
     run: inspect,
 };
+
+pub(super) const EXPORT: Command = Command {
+    names: &["context export"],
+    usage: "CONTEXT [FILE|-]",
+    about: "Export a context to a tar archive FILE or a tar stream on standard output",
+    flags: &[],
+    words: Words::AtLeast(1),
+    stops: false,
+    run: export,
+};
+
+pub(super) const IMPORT: Command = Command {
+    names: &["context import"],
+    usage: "CONTEXT FILE|-",
+    about: "Import a context from a tar file",
+    flags: &[],
+    words: Words::Exactly(2),
+    stops: false,
+    run: import,
+};
+
+/// No file of a context is longer.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 const TABLE: &str = "table {{.Name}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}";
 
@@ -329,6 +354,85 @@ pub(super) fn names(cli: &Cli) -> Result<Vec<String>, Failure> {
     let all = Store::of(cli)?.all();
     let own = all.iter().map(|meta| meta.text("Name").to_owned());
     Ok(own.chain([DEFAULT.to_owned()]).collect())
+}
+
+fn export(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
+    let (name, store) = (matches.words[0].as_str(), Store::of(cli)?);
+    if name == DEFAULT {
+        return Err(Failure::invalid("\"default\" is a reserved context name"));
+    }
+    let meta = store.read(name)?.compact();
+    let mut files = vec![("meta.json".to_owned(), meta.into_bytes())];
+    let tls = store.tls(name).join("docker");
+    for file in std::fs::read_dir(&tls).into_iter().flatten().flatten() {
+        let path = file.path();
+        let bytes =
+            std::fs::read(&path).map_err(Failure::io("read", path.display().to_string()))?;
+        files.push((format!("tls/docker/{}", file.file_name().to_string_lossy()), bytes));
+    }
+    let mut writer = Writer::new(Vec::new());
+    for (path, bytes) in files {
+        let kind = Kind::File(Content::plain(bytes.len() as u64));
+        let metadata = Metadata { mode: 0o600, ..Metadata::default() };
+        let entry = Entry { path: path.into_bytes(), kind, metadata };
+        let written = writer.append(&entry, &*bytes).map_err(std::io::Error::other);
+        written.map_err(Failure::io("write", "the archive"))?;
+    }
+    let archive = writer.finish().map_err(std::io::Error::other);
+    let archive = archive.map_err(Failure::io("write", "the archive"))?;
+    match matches.words.get(1).map(String::as_str) {
+        Some("-") => {
+            let written = std::io::Write::write_all(&mut std::io::stdout().lock(), &archive);
+            written.map_err(Failure::io("write", "output"))?;
+        }
+        file => {
+            let usual = format!("{name}.dockercontext");
+            let file = file.unwrap_or(&usual);
+            std::fs::write(file, archive).map_err(Failure::io("write", file))?;
+            cli.warn(&format!("Written file {file:?}"));
+        }
+    }
+    Ok(0)
+}
+
+fn import(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
+    let (name, file, store) = (&matches.words[0], matches.words[1].as_str(), Store::of(cli)?);
+    check_name(name)?;
+    if store.read(name).is_ok() {
+        return Err(Failure::Invalid(format!("context {name:?} already exists")));
+    }
+    let source: Box<dyn Read> = match file {
+        "-" => Box::new(std::io::stdin()),
+        file => Box::new(std::fs::File::open(file).map_err(Failure::io("open", file))?),
+    };
+    let wrong = |why: String| Failure::Invalid(format!("invalid context archive {file:?}: {why}"));
+    let mut reader = Reader::new(source, Options::GENERAL);
+    let (mut meta, mut files) = (None, Vec::new());
+    while let Some(entry) = reader.next_entry().map_err(|error| wrong(error.to_string()))? {
+        let Kind::File(_) = entry.kind else { continue };
+        let mut text = String::new();
+        let read = reader.body().take(FILE_BYTES_MAX).read_to_string(&mut text);
+        read.map_err(|error| wrong(error.to_string()))?;
+        match entry.path.as_slice() {
+            b"meta.json" => {
+                let parsed = Json::parse(text.as_bytes());
+                meta = Some(parsed.map_err(|error| wrong(error.to_string()))?);
+            }
+            b"tls/docker/ca.pem" => files.push(("ca.pem", text)),
+            b"tls/docker/cert.pem" => files.push(("cert.pem", text)),
+            b"tls/docker/key.pem" => files.push(("key.pem", text)),
+            path => return Err(wrong(String::from_utf8_lossy(path).into_owned())),
+        }
+    }
+    let mut meta = meta.ok_or_else(|| wrong("no meta.json".to_owned()))?;
+    meta.set("Name", name.as_str().into());
+    for (file, text) in files {
+        write_file(&store.tls(name).join("docker").join(file), &text)?;
+    }
+    store.write(name, &meta)?;
+    cli.say(name)?;
+    cli.warn(&format!("Successfully imported context {name:?}"));
+    Ok(0)
 }
 
 fn choose(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {

@@ -52,6 +52,8 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &containers_prune::PRUNE,
     &completion::COMPLETION,
     &context::CREATE,
+    &context::EXPORT,
+    &context::IMPORT,
     &context::INSPECT,
     &context::LIST,
     &context::REMOVE,

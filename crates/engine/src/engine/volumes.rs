@@ -34,9 +34,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Gives volumes that are empty what the image has in their places.
+    /// Mounts volumes that are file systems of their own; gives those that are empty what the image has in
+    /// their places.
     pub(crate) fn fill_volumes(&self, points: &[MountPoint], root: &RootView) -> Result<(), Error> {
         let is_copied = |point: &&MountPoint| point.kind == MountKind::Volume && point.copy_up;
+        for point in points.iter().filter(|point| point.kind == MountKind::Volume) {
+            self.volumes.mount(&self.volumes.inspect(&point.name)?)?;
+        }
         for point in points.iter().filter(is_copied) {
             let volume = self.volumes.inspect(&point.name)?;
             self.volumes.copy_up(&volume, root, &point.destination)?;
@@ -51,6 +55,22 @@ impl Shared {
         for point in points.iter().filter(|point| point.anonymous) {
             if users.of(&point.name).is_empty() {
                 self.volumes.remove(&point.name, &users, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmounts the volumes of a container that has ended, but for those that others are using.
+    pub(crate) fn unmount_volumes(&self, id: &str, points: &[MountPoint]) -> Result<(), Error> {
+        let others = self.table.all().into_iter().filter(|entry| *entry.id != *id);
+        let others = others.map(|entry| entry.view());
+        let others: Vec<_> = others.filter(|view| view.standing.state.is_active()).collect();
+        let has = |points: &[MountPoint], name: &str| {
+            points.iter().any(|point| point.kind == MountKind::Volume && point.name == name)
+        };
+        for point in points.iter().filter(|point| point.kind == MountKind::Volume) {
+            if !others.iter().any(|view| has(&view.document.points, &point.name)) {
+                self.volumes.unmount(&self.volumes.inspect(&point.name)?)?;
             }
         }
         Ok(())

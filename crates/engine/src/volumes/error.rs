@@ -38,6 +38,13 @@ pub enum VolumeError {
         /// The option.
         option: String,
     },
+    /// An option without which others say nothing.
+    Missing {
+        /// The volume.
+        name: String,
+        /// The option.
+        option: &'static str,
+    },
     /// An option that is understood and not built.
     Unsupported {
         /// The option and its value.
@@ -84,7 +91,9 @@ impl VolumeError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } | Self::Driver { .. } => ErrorClass::NotFound,
-            Self::Name(_) | Self::Option { .. } | Self::OverFile { .. } => ErrorClass::Invalid,
+            Self::Name(_) | Self::Option { .. } | Self::Missing { .. } | Self::OverFile { .. } => {
+                ErrorClass::Invalid
+            }
             Self::InUse { .. } => ErrorClass::Conflict,
             Self::Unsupported { .. } => ErrorClass::Unsupported,
             Self::Copy { .. } | Self::Record { .. } | Self::Io { .. } | Self::Db(_) => {
@@ -112,6 +121,9 @@ impl fmt::Display for VolumeError {
                 write!(f, "error looking up volume plugin {driver}: plugin {driver:?} not found")
             }
             Self::Option { name, option } => write!(f, "create {name}: invalid option: {option:?}"),
+            Self::Missing { name, option } => {
+                write!(f, "create {name}: missing required option: {option:?}")
+            }
             Self::Unsupported { what } => write!(f, "volumes with {what} are not supported"),
             Self::OverFile { destination } => {
                 write!(f, "cannot mount volume over existing file, file exists {destination}")

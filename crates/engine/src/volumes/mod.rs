@@ -7,6 +7,7 @@
 //! Absent on purpose: who uses a volume, which whoever asks must say; drivers of others.
 
 mod error;
+mod mounting;
 mod record;
 mod select;
 
@@ -23,6 +24,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::rand::GetRandomFlags;
 
 use crate::request::check_volume_name;
+use mounting::Mounting;
 pub(crate) use record::ANONYMOUS;
 use record::LOCAL;
 
@@ -151,6 +153,22 @@ impl Volumes {
         }
     }
 
+    /// Makes a volume that is a file system of its own ready for a container's start.
+    pub fn mount(&self, volume: &Volume) -> Result<(), VolumeError> {
+        let Some(mounting) = Mounting::of(&volume.options) else { return Ok(()) };
+        let _turn = self.turn();
+        mounting.mount(&volume.mountpoint)
+    }
+
+    /// Takes such a volume's mount away; the caller knows that no container that runs has it.
+    pub fn unmount(&self, volume: &Volume) -> Result<(), VolumeError> {
+        if Mounting::of(&volume.options).is_none() {
+            return Ok(());
+        }
+        let _turn = self.turn();
+        mounting::unmount(&volume.mountpoint)
+    }
+
     /// Bytes on disk; none for a volume that stands for a path of the host.
     pub fn size_bytes(&self, volume: &Volume) -> u64 {
         match Volume::device(&volume.options) {
@@ -181,6 +199,9 @@ impl Volumes {
     }
 
     fn forget(&self, volume: &Volume) -> Result<(), VolumeError> {
+        if Mounting::of(&volume.options).is_some() {
+            mounting::unmount(&volume.mountpoint)?;
+        }
         let own = self.directory.join(&volume.name);
         let aside = self.directory.join(format!("{REMOVED}{}", volume.name));
         let fault = |doing, error| VolumeError::io(doing, &own, error);
@@ -221,19 +242,26 @@ impl Volumes {
     }
 }
 
-/// Options that mount something are understood as far as a bind can do it.
+/// What the driver knows, and what belongs together.
 fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<(), VolumeError> {
     let value = |option: &str| options.get(option).map_or("", String::as_str);
     let known = ["type", "o", "device", "size"];
     if let Some(option) = options.keys().find(|option| !known.contains(&option.as_str())) {
         return Err(VolumeError::Option { name: name.to_owned(), option: option.clone() });
     }
-    let unsupported = |what: String| Err(VolumeError::Unsupported { what });
+    if !value("size").is_empty() {
+        return Err(VolumeError::Unsupported { what: "the option size".to_owned() });
+    }
+    let missing = |option| Err(VolumeError::Missing { name: name.to_owned(), option });
     match (value("type"), value("o"), value("device")) {
-        ("", "", "") if value("size").is_empty() => Ok(()),
+        ("", "", "") => Ok(()),
         ("none" | "bind" | "", "bind" | "rbind", device) if device.starts_with('/') => Ok(()),
-        ("", "", "") => unsupported("the option size".to_owned()),
-        (kind, o, _) => unsupported(format!("the options type={kind}, o={o}")),
+        (_, _, "") => missing("device"),
+        ("", ..) => missing("type"),
+        (kind, o, _) if Mounting::of(options).is_none() => {
+            Err(VolumeError::Unsupported { what: format!("the options type={kind}, o={o}") })
+        }
+        _ => Ok(()),
     }
 }
 

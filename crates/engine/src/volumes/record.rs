@@ -9,6 +9,7 @@ use dhow_store::VolumeRow;
 use serde::{Deserialize, Serialize};
 
 use super::error::VolumeError;
+use super::mounting::Mounting;
 
 const VERSION: u32 = 1;
 
@@ -56,7 +57,7 @@ impl Volume {
     /// A path of the host that it stands for, in place of a directory of its own.
     pub(super) fn device(options: &BTreeMap<String, String>) -> Option<&Path> {
         let device = options.get("device").filter(|device| !device.is_empty())?;
-        Some(Path::new(device))
+        Mounting::of(options).is_none().then(|| Path::new(device))
     }
 
     pub(super) fn row(&self) -> VolumeRow {

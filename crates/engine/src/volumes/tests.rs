@@ -77,7 +77,7 @@ fn refusals_have_dockers_words() {
     );
     assert_eq!(
         refusal(NewVolume { options: options("type"), ..named("data") }),
-        "volumes with the options type=x, o= are not supported"
+        "create data: missing required option: \"device\""
     );
     assert!(volumes.inspect("data").is_err());
 }

@@ -82,8 +82,12 @@ impl Task {
         let (shared, id) = (self.shared.clone(), self.id.clone());
         super::prepare::unmount_shared_memory(&self.places);
         // What could not be given back is found by the next start, or by the next engine.
-        let released = spawn_blocking(move || shared.release_sandbox(&id)).await;
-        drop(released);
+        let document = self.document.clone();
+        let released = spawn_blocking(move || {
+            drop(shared.unmount_volumes(&id, &document.points));
+            shared.release_sandbox(&id)
+        });
+        drop(released.await);
     }
 
     /// What follows an end for good: with `--rm` its removal.
