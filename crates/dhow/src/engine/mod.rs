@@ -55,7 +55,7 @@ fn run(words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     let words: Vec<OsString> = words.collect();
     let settings = Settings::read(words.clone().into_iter(), std::env::current_exe()?)?;
     if settings.validate {
-        options(&settings)?;
+        client(&settings)?;
         say(&"configuration OK");
         return Ok(());
     }
