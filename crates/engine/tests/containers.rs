@@ -71,41 +71,6 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn a_volume_may_be_memory() {
-    Rig::run("a_volume_may_be_memory", async |rig| {
-        let engine = &rig.engine();
-        let options = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=64k,mode=1777")];
-        let new = dhow_engine::volumes::NewVolume {
-            name: "memory".to_owned(),
-            options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            ..Default::default()
-        };
-        let volume = engine.volume_create(new).await.expect("a volume");
-        let device = || {
-            use std::os::unix::fs::MetadataExt;
-            let own = std::fs::metadata(&volume.mountpoint).expect("there").dev();
-            let above = std::fs::metadata(volume.mountpoint.parent().expect("a parent"));
-            (own, above.expect("there").dev())
-        };
-        let mut request = sh("echo x > /m/x; sleep 1000");
-        request.host.binds = vec!["memory:/m".parse().expect("a bind")];
-        rig.start("one", request.clone()).await;
-        rig.start("two", request).await;
-        let (own, above) = device();
-        assert_ne!(own, above, "it is mounted");
-        for (name, mounted) in [("one", true), ("two", false)] {
-            engine.kill(name, 9).await.expect("killed");
-            rig.until_async(async || (rig.status(name).await == Status::Exited).then_some(()))
-                .await;
-            rig.until(|| (device().0 != above).eq(&mounted).then_some(())).await;
-        }
-        engine.remove("one", RemoveRequest::default()).await.expect("removed");
-        engine.remove("two", RemoveRequest::default()).await.expect("removed");
-        engine.volume_remove("memory", false).await.expect("removed");
-    });
-}
-
-#[test]
 fn stop_kill_pause_and_restart() {
     Rig::run("stop_kill_pause_and_restart", async |rig| {
         let engine = &rig.engine();
