@@ -140,7 +140,10 @@ fn servers_that_a_container_can_reach() {
         text(|_| {}, "nameserver 127.0.0.53\n", None),
         "nameserver 8.8.8.8;nameserver 8.8.4.4"
     );
-    assert_eq!(text(|_| {}, "nameserver 10.0.0.2\n", Some("127.0.0.11")), "nameserver 127.0.0.11");
+    assert_eq!(
+        text(|_| {}, "nameserver 10.0.0.2\n", Some("127.0.0.11")),
+        "nameserver 127.0.0.11;options ndots:0"
+    );
     let own = |request: &mut CreateRequest| {
         request.host.dns = vec!["1.1.1.1".parse().expect("an address")];
         request.host.dns_search = vec![".".to_owned()];
