@@ -132,7 +132,7 @@ impl Walker<'_> {
 
     fn pick_all(&self, copy: &Copy, picking: &Picking<'_>) -> Result<Vec<Picked>, Fault> {
         let escape = self.ask.file.directives.escape;
-        let mut picked = Vec::new();
+        let (mut picked, mut unmatched) = (Vec::new(), None);
         for source in &copy.sources {
             match source {
                 CopySource::Inline(heredoc) => {
@@ -151,12 +151,22 @@ impl Walker<'_> {
                     if copy.add && (path.starts_with("http://") || path.starts_with("https://")) {
                         picked.push(self.download(copy, &path)?);
                     } else {
-                        picked.extend(pick(picking, &path)?);
+                        match pick(picking, &path) {
+                            Ok(more) => picked.extend(more),
+                            // A pattern may match nothing as long as others match something, as in Docker.
+                            Err(fault @ Fault::NoSource { ignored: true, .. }) => {
+                                unmatched = Some(fault);
+                            }
+                            Err(fault) => return Err(fault),
+                        }
                     }
                 }
             }
         }
-        Ok(picked)
+        match unmatched {
+            Some(fault) if picked.is_empty() => Err(fault),
+            _ => Ok(picked),
+        }
     }
 
     /// A file from elsewhere. Its key is what it holds, so it is fetched every time.

@@ -1,12 +1,4 @@
-//! The program as a new user meets it: an engine of its own process, the command line, the socket, containers that
-//! outlive both.
-//!
-//! Absent on purpose: what the crates' own tests know already; here only the whole way is walked.
-#![allow(clippy::disallowed_methods, reason = "tests start the program that they judge")]
-
-#[path = "../../distribution/tests/registry/program.rs"]
-mod registry;
-mod whole;
+//! Containers, their streams, files and ports, by the command line and by the socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,9 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use registry::Registry;
 use rustix::termios::{Winsize, tcsetwinsize};
-use whole::{IMAGE, TestEngine, said, until};
+
+use crate::registry::Registry;
+use crate::whole::{self, IMAGE, TestEngine, said, until};
 
 /// Counts, ten lines a second: what is lost or told twice is seen.
 const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
@@ -232,7 +225,8 @@ fn containers_and_their_ports_outlive_engines() {
     engine.ok(&second);
 }
 
-fn fetch(port: u16) -> Option<String> {
+/// What a server on the loopback answers.
+pub(crate) fn fetch(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;

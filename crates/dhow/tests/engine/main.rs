@@ -1,0 +1,13 @@
+//! The program as a new user meets it: an engine of its own process, the command line, the socket, containers that
+//! outlive both.
+//!
+//! Absent on purpose: what the crates' own tests know already; here only the whole way is walked.
+#![allow(clippy::disallowed_methods, reason = "tests start the program that they judge")]
+
+mod builds;
+mod files;
+mod life;
+mod networks;
+#[path = "../../../distribution/tests/registry/program.rs"]
+mod registry;
+mod whole;
