@@ -210,6 +210,11 @@ fn options(cli: &Cli, matches: &Matches) -> Result<Pairs, Failure> {
     for stage in matches.list("no-cache-filter") {
         pairs.push(("nocachefilter", stage.to_owned()));
     }
+    let cache_from = matches.list("cache-from");
+    if !cache_from.is_empty() {
+        let list = cache_from.into_iter().map(|image| Json::from(image.to_owned())).collect();
+        pairs.push(("cachefrom", Json::List(list).compact()));
+    }
     for context in matches.list("build-context") {
         if !context.contains("=docker-image://") {
             let what = format!("--build-context {context}");

@@ -29,10 +29,18 @@ const SECRETS: &str = "x-dhow-secrets";
 pub(super) async fn build(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let options = options(&call)?;
     let quiet = call.query.flag("q");
+    let cache_from = call.query.text("cachefrom").to_owned();
     let tags = options.tags.clone();
     let source = BodyReader::new(call.body);
     let build = app.engine.begin_build(source, options).await?;
     let (pieces, reply) = Reply::stream("application/json");
+    if !quiet && !matches!(cache_from.as_str(), "" | "[]" | "null") {
+        // A build is right without it: no reason to refuse what scripts always say.
+        let text = "[Warning] cachefrom: only what this engine has built is taken as cache\n";
+        let warning = JsonMessage { stream: text.to_owned(), ..JsonMessage::default() };
+        // Who has gone already is the watch's matter.
+        let _ = pieces.line(&warning, "\r\n").await;
+    }
     let cancel = Cancel::default();
     let gone = (pieces.clone(), cancel.clone());
     // Whoever asked for it may leave while a command says nothing.
