@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use dhow_spec::percent::unescape;
 use dhow_spec::{Digest, RepositoryPath};
 use dhow_store::{Repositories, Store};
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::{ApiError, Code};
-use crate::http::query::{Query, unescape};
+use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::log::Log;
 use crate::metrics::Metrics;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use dhow_engine::{Engine, EventKind, ImageEngine, ImageUser, ListRequest, Status};
+use dhow_spec::percent::unescape;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
@@ -15,7 +16,7 @@ use crate::http::api_version::Versions;
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
-use crate::http::query::{Query, unescape};
+use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::takeover::Wish;
 use crate::routes;

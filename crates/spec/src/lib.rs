@@ -7,6 +7,7 @@
 
 pub mod base64;
 pub mod image;
+pub mod percent;
 pub mod runtime;
 
 mod any_case;

@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use dhow_spec::percent::unescape;
+
 use super::cidr::Cidr;
 use crate::config::ConfigError;
 use crate::credentials::basic;
@@ -87,7 +89,7 @@ impl Proxy {
         origin.host = origin.host.trim_end_matches('.').to_owned();
         let authorization = user.map(|user| {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
-            basic(&unescape(name), &unescape(password))
+            basic(&unescape(name, false), &unescape(password, false))
         });
         Ok(Some(Self { origin, authorization }))
     }
@@ -138,26 +140,6 @@ impl Rule {
             }
         }
     }
-}
-
-fn unescape(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = (byte == b'%').then(|| tail.get(..2)).flatten();
-        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn without_password(text: &str) -> String {

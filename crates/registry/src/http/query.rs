@@ -2,6 +2,8 @@
 //!
 //! Invariant: what comes out is valid UTF-8 and at most as long as what came in.
 
+use dhow_spec::percent::unescape;
+
 /// Names and values, in order; names may come more than once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -24,29 +26,6 @@ impl Query {
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
-}
-
-/// Undoes percent signs, and in queries plus signs; what is no escape stays as it is.
-pub(crate) fn unescape(text: &str, plus: bool) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let code = hex.filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let code = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (bytes[at], code) {
-            (_, Some(code)) => {
-                out.push(code);
-                at += 3;
-                continue;
-            }
-            (b'+', None) if plus => out.push(b' '),
-            (byte, None) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The text as a value of a query.

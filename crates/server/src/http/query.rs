@@ -2,6 +2,7 @@
 //!
 //! Invariant: words mean what they mean to dockerd: nearly every text is true, nearly no text is an error.
 
+use dhow_spec::percent::unescape;
 use dhow_wire::Filters;
 
 use crate::http::error::ApiError;
@@ -86,29 +87,6 @@ impl Query {
 /// As Go's `%q` does it, nearly.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// Undoes percent signs, and in queries plus signs; what is no escape stays as it is.
-pub(crate) fn unescape(text: &str, plus: bool) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let code = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        let code = code.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (bytes[at], code) {
-            (_, Some(code)) => {
-                out.push(code);
-                at += 3;
-                continue;
-            }
-            (b'+', None) if plus => out.push(b' '),
-            (byte, None) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
