@@ -201,7 +201,9 @@ fn containers_and_their_ports_outlive_engines() {
         |engine: &TestEngine| engine.ok(&["inspect", "-f", "{{.State.Pid}}", "web", "count"]);
     let before = pids(&engine);
     let mut waiting = engine.command(&["wait", "count"]);
-    let waiting = waiting.stdout(Stdio::piped()).spawn().expect("a client");
+    let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let waiting = waiting.expect("a client");
+    until("the client has asked", || has_asked(waiting.id()).then_some(()));
     for pause in [0, 30, 170, 400] {
         engine.kill();
         assert!(fetch(port).expect("a page").contains("served"));
@@ -211,7 +213,8 @@ fn containers_and_their_ports_outlive_engines() {
     }
     engine.ok(&["stop", "count"]);
     // Who waited has waited through all of it.
-    assert_eq!(said(waiting.wait_with_output().expect("an end")).out, "137\n");
+    let waited = said(waiting.wait_with_output().expect("an end"));
+    assert_eq!(waited.out, "137\n", "{waited:?}");
     let lines = engine.ok(&["logs", "count"]);
     let expected: Vec<String> = (1..=lines.lines().count()).map(|line| line.to_string()).collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
@@ -223,6 +226,15 @@ fn containers_and_their_ports_outlive_engines() {
     assert!(refused.err.contains("port is already allocated"), "{refused:?}");
     engine.ok(&["rm", "-f", "web", "web2"]);
     engine.ok(&second);
+}
+
+/// Whether a client sleeps with a connection to its engine: it waits for the answer then.
+fn has_asked(client: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{client}/stat")).expect("a client");
+    let sleeps = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
+    let files = std::fs::read_dir(format!("/proc/{client}/fd")).expect("its files");
+    let mut targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    sleeps && targets.any(|target| whole::text(&target).starts_with("socket:"))
 }
 
 /// What a server on the loopback answers.
