@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::mount::{MountFlags, UnmountFlags};
+
 use super::super::daemon::Daemon;
 use super::super::images::docker_dir;
 use crate::task::{At, TaskError, find_program, release_dir};
@@ -63,7 +65,11 @@ pub(super) struct Peer {
 impl Peer {
     /// Starts it below `dir`, with containers below the cgroup `cgroup`.
     pub(super) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
-        fs::create_dir_all(dir).at("create", dir)?;
+        let run = dir.join("run");
+        fs::create_dir_all(&run).at("create", &run)?;
+        // `/run` is in memory on every machine.
+        let none = MountFlags::empty();
+        rustix::mount::mount("tmpfs", &run, "tmpfs", none, None).at("mount a tmpfs at", &run)?;
         let cgroup = format!("{cgroup}/{}", kind.name());
         let mut peer = Peer { kind, dir: dir.to_owned(), cgroup, daemon: None };
         let Some(daemon) = peer.daemon_command()? else { return Ok(peer) };
@@ -153,12 +159,10 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if self.kind == Kind::Podman {
-            // It keeps this mounted, and has no daemon that would end. Without it there is nothing to do.
-            let _ = rustix::mount::unmount(
-                self.dir.join("data/overlay"),
-                rustix::mount::UnmountFlags::DETACH,
-            );
+        self.daemon = None;
+        // Podman keeps the first mounted, and has no daemon that would end. Where it is not there is nothing to do.
+        for mounted in ["data/overlay", "run"] {
+            let _ = rustix::mount::unmount(self.dir.join(mounted), UnmountFlags::DETACH);
         }
     }
 }
