@@ -63,24 +63,30 @@ pub enum ContainerRecordError {
 type Result<T> = std::result::Result<T, ContainerRecordError>;
 
 impl Db {
-    /// Records a new container.
-    pub fn insert_container(&self, row: ContainerRow) -> Result<()> {
+    /// Records a new container, and with it what happened; gives the events' numbers.
+    pub fn insert_container(&self, row: ContainerRow, happened: Vec<EventRow>) -> Result<Vec<u64>> {
         let db = self.clone();
-        self.write(Durability::Process, move |connection| insert(connection, &db, &row))
+        self.write(Durability::Process, move |connection| {
+            insert(connection, &db, &row)?;
+            events::append(connection, &happened).map_err(|error| db.error(error).into())
+        })
     }
 
-    /// Records what a container is now, and with it what happened; gives the events' numbers.
+    /// Records what a container is now, and with it what happened. `tell` gets the events' numbers on the
+    /// thread that writes, which it must not hold up; it is dropped unheard if the database is closed.
     pub fn change_container(
         &self,
         id: &str,
         change: ContainerChange,
         happened: Vec<EventRow>,
-    ) -> Result<Vec<u64>> {
+        tell: impl FnOnce(Result<Vec<u64>>) + Send + 'static,
+    ) {
         let (db, id) = (self.clone(), id.to_owned());
-        self.write(Durability::Process, move |connection| {
+        let work = move |connection: &Connection| {
             update(connection, &db, &id, &change)?;
             events::append(connection, &happened).map_err(|error| db.error(error).into())
-        })
+        };
+        self.write_then(Durability::Process, work, tell);
     }
 
     /// Forgets a container; one that is not there is no error. Gives the events' numbers.
@@ -101,7 +107,10 @@ impl Db {
     pub fn containers(&self) -> std::result::Result<Vec<ContainerRow>, DbError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT * FROM containers ORDER BY created_ms, id")
+                .prepare_cached(
+                    "SELECT containers.*, document FROM containers
+                     JOIN container_documents USING (id) ORDER BY created_ms, id",
+                )
                 .and_then(|mut query| query.query_map([], read)?.collect())
                 .map_err(|error| self.error(error))
         })
@@ -110,21 +119,19 @@ impl Db {
 
 fn insert(connection: &Connection, db: &Db, row: &ContainerRow) -> Result<()> {
     check_name(connection, db, &row.name, &row.id)?;
+    let sql = |error| ContainerRecordError::from(db.error(error));
     connection
-        .prepare_cached("INSERT INTO containers VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+        .prepare_cached("INSERT INTO containers VALUES (?1, ?2, ?3, ?4, ?5)")
         .and_then(|mut insert| {
             let journal = journal_number(row.journal);
-            insert.execute(params![
-                row.id,
-                row.name,
-                row.created_ms,
-                row.document,
-                row.state,
-                journal
-            ])
+            insert.execute(params![row.id, row.name, row.created_ms, row.state, journal])
         })
+        .map_err(sql)?;
+    connection
+        .prepare_cached("INSERT INTO container_documents VALUES (?1, ?2)")
+        .and_then(|mut insert| insert.execute([&row.id, &row.document]))
         .map(|_| ())
-        .map_err(|error| db.error(error).into())
+        .map_err(sql)
 }
 
 fn update(connection: &Connection, db: &Db, id: &str, change: &ContainerChange) -> Result<()> {
@@ -134,18 +141,23 @@ fn update(connection: &Connection, db: &Db, id: &str, change: &ContainerChange) 
     let sql = |error| ContainerRecordError::from(db.error(error));
     let changed = connection
         .prepare_cached(
-            "UPDATE containers SET name = ifnull(?2, name), document = ifnull(?3, document),
-                 state = ifnull(?4, state), journal = ifnull(?5, journal) WHERE id = ?1",
+            "UPDATE containers SET name = ifnull(?2, name), state = ifnull(?3, state),
+                 journal = ifnull(?4, journal) WHERE id = ?1",
         )
         .and_then(|mut update| {
             let journal = change.journal.map(journal_number);
-            update.execute(params![id, change.name, change.document, change.state, journal])
+            update.execute(params![id, change.name, change.state, journal])
         })
         .map_err(sql)?;
-    match changed {
-        0 => Err(ContainerRecordError::NotFound { id: id.to_owned() }),
-        _ => Ok(()),
+    if changed == 0 {
+        return Err(ContainerRecordError::NotFound { id: id.to_owned() });
     }
+    let Some(document) = &change.document else { return Ok(()) };
+    connection
+        .prepare_cached("UPDATE container_documents SET document = ?2 WHERE id = ?1")
+        .and_then(|mut update| update.execute([id, document]))
+        .map(|_| ())
+        .map_err(sql)
 }
 
 /// Says who has the name, which a violated constraint does not.
@@ -218,20 +230,33 @@ mod tests {
         }
     }
 
+    /// Waits for the change.
+    fn change(
+        db: &Db,
+        id: &str,
+        change: ContainerChange,
+        happened: Vec<EventRow>,
+    ) -> Result<Vec<u64>> {
+        let (tell, hear) = std::sync::mpsc::channel();
+        db.change_container(id, change, happened, move |told| tell.send(told).expect("heard"));
+        hear.recv().expect("an answer")
+    }
+
     #[test]
     fn a_name_is_anothers_until_that_is_gone() {
         let scratch = Scratch::new();
         let db = Db::open(&scratch.path().join("dhow.db"), Clock::system()).expect("a database");
-        db.insert_container(row("a", "one")).expect("the first");
-        let taken = db.insert_container(row("b", "one")).expect_err("taken").to_string();
+        db.insert_container(row("a", "one"), Vec::new()).expect("the first");
+        let taken =
+            db.insert_container(row("b", "one"), Vec::new()).expect_err("taken").to_string();
         assert_eq!(taken, "the container name \"one\" is in use by container a");
-        db.insert_container(row("b", "two")).expect("the second");
+        db.insert_container(row("b", "two"), Vec::new()).expect("the second");
         let rename =
             || ContainerChange { name: Some("one".to_owned()), ..ContainerChange::default() };
-        db.change_container("b", rename(), Vec::new()).expect_err("taken");
-        db.change_container("a", rename(), Vec::new()).expect("its own");
+        change(&db, "b", rename(), Vec::new()).expect_err("taken");
+        change(&db, "a", rename(), Vec::new()).expect("its own");
         db.remove_container("a", Vec::new()).expect("gone");
-        db.change_container("b", rename(), Vec::new()).expect("free");
+        change(&db, "b", rename(), Vec::new()).expect("free");
         assert_eq!(db.containers().expect("a list"), [row("b", "one")]);
     }
 
@@ -240,15 +265,15 @@ mod tests {
         let scratch = Scratch::new();
         let db = Db::open(&scratch.path().join("dhow.db"), Clock::system()).expect("a database");
         let happened = || vec![EventRow { time_ns: 5, document: "start".to_owned() }];
-        let change = ContainerChange {
+        let begun = ContainerChange {
             state: Some("running".to_owned()),
             journal: Some(3),
             ..ContainerChange::default()
         };
-        db.change_container("a", change.clone(), happened()).expect_err("nobody");
+        change(&db, "a", begun.clone(), happened()).expect_err("nobody");
         assert_eq!(db.events(0, i64::MAX).expect("a list"), []);
-        db.insert_container(row("a", "one")).expect("a container");
-        db.change_container("a", change, happened()).expect("changed");
+        db.insert_container(row("a", "one"), Vec::new()).expect("a container");
+        change(&db, "a", begun, happened()).expect("changed");
         let found = db.containers().expect("a list").remove(0);
         assert_eq!(
             (found.state.as_str(), found.journal, found.name.as_str()),

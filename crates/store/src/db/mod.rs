@@ -140,6 +140,19 @@ impl Db {
         self.shared.writer.write(durability, work)
     }
 
+    /// The same without waiting: `tell` hears of the commit, see [`Writer::write_then`].
+    fn write_then<T, E>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        tell: impl FnOnce(Result<T, E>) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.shared.writer.write_then(durability, work, tell);
+    }
+
     /// Runs what makes room; on a full disk, a second time with the reserve.
     fn make_room<T, E: NoSpace>(&self, attempt: impl Fn() -> Result<T, E>) -> Result<T, E> {
         match attempt() {
@@ -178,12 +191,17 @@ impl Db {
     }
 
     fn run_sql(&self, connection: &Connection, sql: &str) -> Result<(), DbError> {
-        connection.execute_batch(sql).map_err(|error| self.error(error))
+        execute_cached(connection, sql).map_err(|error| self.error(error))
     }
 
     fn error(&self, error: rusqlite::Error) -> DbError {
         DbError::sql(&self.shared.path, error)
     }
+}
+
+/// Runs one statement that gives nothing, parsed only the first time.
+fn execute_cached(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
 /// An error that may be for want of disk.

@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// The newest schema that we know.
@@ -136,6 +137,26 @@ mod tests {
         let rows: i64 =
             backup.query_row("SELECT count(*) FROM blobs", [], |row| row.get(0)).expect("rows");
         assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn documents_move_with_their_containers() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("dhow.db");
+        let mut connection = open(&path);
+        migrate_by(&STEPS[..5], &mut connection, &path, 0).expect("the fifth schema");
+        connection
+            .execute("INSERT INTO containers VALUES ('a', 'one', 1, 'asked', 'created', 7)", [])
+            .expect("a container");
+        migrate(&mut connection, &path, 5).expect("the newest");
+        let found: (String, i64, String) = connection
+            .query_row(
+                "SELECT state, journal, document FROM containers JOIN container_documents USING (id)",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .expect("one row");
+        assert_eq!(found, ("created".to_owned(), 7, "asked".to_owned()));
     }
 
     #[test]

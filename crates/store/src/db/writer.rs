@@ -36,17 +36,18 @@ trait Task: Send {
     fn answer(self: Box<Self>, fate: Result<(), DbError>);
 }
 
-struct Call<W, T, E> {
+struct Call<W, T, E, H> {
     work: Option<W>,
     result: Option<Result<T, E>>,
-    tell: SyncSender<Result<T, E>>,
+    tell: H,
 }
 
-impl<W, T, E> Task for Call<W, T, E>
+impl<W, T, E, H> Task for Call<W, T, E, H>
 where
     W: FnOnce(&Connection) -> Result<T, E> + Send,
     T: Send,
     E: From<DbError> + Send,
+    H: FnOnce(Result<T, E>) + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
         let work = self.work.take().expect("a task runs once");
@@ -61,8 +62,7 @@ where
             (Some(Ok(value)), Ok(())) => Ok(value),
             (None, Ok(())) => unreachable!("a group is not committed past a task that did not run"),
         };
-        // Nobody listens if the caller's thread has ended.
-        let _ = self.tell.send(told);
+        (self.tell)(told);
     }
 }
 
@@ -100,11 +100,33 @@ impl Writer {
         E: From<DbError> + Send + 'static,
     {
         let (tell, hear) = mpsc::sync_channel(1);
+        self.write_then(durability, work, move |told| {
+            // Nobody listens if the caller's thread has ended.
+            let _ = tell.send(told);
+        });
+        hear.recv().unwrap_or_else(|_| Err(self.closed().into()))
+    }
+
+    /// Has `work` run in a transaction; `tell`, called on the writing thread, hears of its commit and must not
+    /// wait for anything. It is dropped unheard if the thread has ended.
+    pub(super) fn write_then<T, E>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        tell: impl FnOnce(Result<T, E>) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
         let task = Box::new(Call { work: Some(work), result: None, tell });
-        let closed = || E::from(DbError::Closed { path: self.path.clone() });
-        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
-        jobs.send(Job { task, durability }).map_err(|_| closed())?;
-        hear.recv().map_err(|_| closed())?
+        if let Some(jobs) = &self.jobs {
+            // A thread that has ended drops what it is sent.
+            let _ = jobs.send(Job { task, durability });
+        }
+    }
+
+    fn closed(&self) -> DbError {
+        DbError::Closed { path: self.path.clone() }
     }
 }
 
@@ -118,15 +140,22 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, queue: &Receiver<Job>, path: &std::path::Path) {
+fn serve(connection: &Connection, queue: &Receiver<Job>, path: &Path) {
+    let mut durability = None;
     while let Ok(first) = queue.recv() {
         let others = queue.try_iter().take(GROUP_MAX - 1);
-        commit(connection, std::iter::once(first).chain(others).collect(), path);
+        let group = std::iter::once(first).chain(others).collect();
+        commit(connection, &mut durability, group, path);
     }
 }
 
-fn commit(connection: &Connection, mut group: Vec<Job>, path: &Path) {
-    let fate = run(connection, &mut group, path);
+fn commit(
+    connection: &Connection,
+    durability: &mut Option<Durability>,
+    mut group: Vec<Job>,
+    path: &Path,
+) {
+    let fate = run(connection, durability, &mut group, path);
     if fate.is_err() && !connection.is_autocommit() {
         // What cannot be rolled back is rolled back by whoever opens the file next.
         let _ = connection.execute_batch("ROLLBACK");
@@ -136,27 +165,47 @@ fn commit(connection: &Connection, mut group: Vec<Job>, path: &Path) {
     }
 }
 
-fn run(connection: &Connection, group: &mut [Job], path: &Path) -> Result<(), DbError> {
+fn run(
+    connection: &Connection,
+    durability: &mut Option<Durability>,
+    group: &mut [Job],
+    path: &Path,
+) -> Result<(), DbError> {
     let sql = |error| DbError::sql(path, error);
-    let durability = group.iter().map(|job| job.durability).max().unwrap_or(Durability::Process);
-    connection.execute_batch(begin(durability)).map_err(sql)?;
+    let execute = |words: &str| super::execute_cached(connection, words).map_err(sql);
+    let wanted = group.iter().map(|job| job.durability).max().unwrap_or(Durability::Process);
+    if *durability != Some(wanted) {
+        connection.execute_batch(synchronous(wanted)).map_err(sql)?;
+        *durability = Some(wanted);
+    }
+    execute("BEGIN IMMEDIATE")?;
+    let alone = group.len() == 1;
     for job in group {
-        connection.execute_batch("SAVEPOINT job").map_err(sql)?;
+        if !alone {
+            execute("SAVEPOINT job")?;
+        }
         let keep = job.task.run(connection);
         if connection.is_autocommit() {
             // SQLite itself has taken the whole transaction back: disk or memory ran out.
             return Err(DbError::Lost { path: path.to_owned() });
         }
-        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        connection.execute_batch(end).map_err(sql)?;
+        match (alone, keep) {
+            (true, true) => {}
+            (true, false) => return execute("ROLLBACK"),
+            (false, true) => execute("RELEASE job")?,
+            (false, false) => {
+                execute("ROLLBACK TO job")?;
+                execute("RELEASE job")?;
+            }
+        }
     }
-    connection.execute_batch("COMMIT").map_err(sql)
+    execute("COMMIT")
 }
 
-fn begin(durability: Durability) -> &'static str {
+fn synchronous(durability: Durability) -> &'static str {
     match durability {
-        Durability::Process => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
-        Durability::Power => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
+        Durability::Process => "PRAGMA synchronous = NORMAL",
+        Durability::Power => "PRAGMA synchronous = FULL",
     }
 }
 
