@@ -1,16 +1,14 @@
-//! A container being made: intent, effect, record.
+//! A container being made: its name taken, its files made, then the record of all of it.
 //!
-//! Invariant: its name and id are on record before anything of it is made; until all of it is, nobody but
-//! recovery sees it.
+//! Invariant: until the record is there, nobody sees the container; what a killed engine has made of it by then
+//! is named by an id that nobody knows, and recovery removes it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use dhow_spec::Platform;
-use dhow_store::{
-    ChainId, ContainerChange, ContainerRecordError, ContainerRow, PrepareOptions, StoreImageError,
-};
+use dhow_spec::{Digest, Platform};
+use dhow_store::{ChainId, ContainerRow, Image, PrepareOptions, Selected, StoreImageError};
 use tokio::task::spawn_blocking;
 
 use super::document::{Document, Places, snapshot_key};
@@ -23,7 +21,7 @@ use super::views::Created;
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::events::Happened;
-use crate::images::{HELLO, Ready};
+use crate::images::HELLO;
 use crate::plan::{MountPoint, check_sources, mount_points, settle};
 
 /// Names that we find are tried so often before we give up.
@@ -33,35 +31,79 @@ const ATTEMPTS: u32 = 16;
 pub(crate) async fn create(
     shared: &Arc<Shared>,
     name: Option<&str>,
-    mut request: CreateRequest,
+    request: CreateRequest,
 ) -> Result<Created, Error> {
     let name = name.filter(|name| !name.is_empty()).map(Name::parse).transpose()?;
     request.check()?;
-    let (image, ready) = find_image(shared, &request).await?;
-    let made = async {
-        request.merge(ready.selected.config.config.as_ref())?;
-        join_by_id(shared, &mut request)?;
-        name_networks(shared, &mut request);
-        let warnings = settle(&mut request, &shared.host_facts())?;
-        let points = find_points(shared, &request)?;
-        let driver = shared.snapshots.driver().name();
-        let config = ready.selected.config.clone();
-        let document = Document { points, ..Document::new(request, image, config, driver) };
-        let parent = ready.selected.chain.last().copied();
-        let (shared, id) = (shared.clone(), new_id()?);
-        spawn_blocking(move || make(&shared, &id, name, document, parent))
-            .await?
-            .map(|made| (made, warnings))
-    };
-    let made = made.await;
+    let platform = request.platform.clone().unwrap_or_else(Platform::of_build);
+    let image = find_image(shared, &request).await?;
+    let digest = image.target.digest;
+    let unready =
+        |error| Error::Unready { image: request.config.image.clone(), error: Box::new(error) };
+    let selected = shared.images.select_unpacked(&image, &platform).await.map_err(unready)?;
+    if let Some(selected) = selected {
+        let parent = selected.chain.last().copied();
+        let made = create_on(shared, name.clone(), request.clone(), digest, selected).await;
+        // Nobody kept what it stands on: it may have been collected as garbage meanwhile.
+        let is_gone = |parent| matches!(shared.snapshots.contains(parent), Ok(false));
+        if made.is_ok() || !parent.as_ref().is_some_and(is_gone) {
+            return made;
+        }
+    }
+    let ready = shared.images.ready(&image, &platform, Arc::new(())).await.map_err(unready)?;
+    let made = create_on(shared, name, request, digest, ready.selected).await;
     let done = shared.images.done_with(&ready.lease).await;
-    let ((row, document, standing, happened, numbers), warnings) = made?;
+    let created = made?;
     done.map_err(|error| Error::Monitor { message: error.to_string() })?;
-    let (id, name) = (row.id.clone(), row.name.clone());
+    Ok(created)
+}
+
+/// Makes a container on an image that is unpacked.
+async fn create_on(
+    shared: &Arc<Shared>,
+    name: Option<Name>,
+    mut request: CreateRequest,
+    image: Digest,
+    selected: Selected,
+) -> Result<Created, Error> {
+    request.merge(selected.config.config.as_ref())?;
+    join_by_id(shared, &mut request)?;
+    name_networks(shared, &mut request);
+    let warnings = settle(&mut request, &shared.host_facts())?;
+    let points = find_points(shared, &request)?;
+    let driver = shared.snapshots.driver().name();
+    let document = Document::new(request, image, selected.config, driver);
+    let document = Document { points, ..document };
+    let parent = selected.chain.last().copied();
+    let id = new_id()?;
+    let name = reserve(shared, name, &id)?;
+    let (made, by) = (shared.clone(), (id.clone(), name.clone()));
+    let made = spawn_blocking(move || make(&made, &by.0, &by.1, document, parent)).await;
+    let made = made.map_err(Error::from).and_then(|made| made);
+    if made.is_err() {
+        shared.table.free(name.as_str());
+    }
+    let (row, document, standing, happened, numbers) = made?;
     let entry = Task::spawn(shared, row, document, standing, false);
-    shared.table.insert(entry, &name);
+    shared.table.insert(entry, name.as_str());
     shared.hub.tell(happened, numbers);
     Ok(Created { id, warnings })
+}
+
+/// Takes the name, or finds one.
+fn reserve(shared: &Shared, given: Option<Name>, id: &str) -> Result<Name, Error> {
+    if let Some(name) = given {
+        return shared.table.reserve(name.as_str(), id).map(|()| name);
+    }
+    let mut attempt = 0;
+    loop {
+        let name = Name::find(attempt)?;
+        match shared.table.reserve(name.as_str(), id) {
+            Ok(()) => return Ok(name),
+            Err(error) if attempt >= ATTEMPTS => return Err(error),
+            Err(_) => attempt += 1,
+        }
+    }
 }
 
 /// Names of other containers may change, ids do not.
@@ -127,33 +169,21 @@ fn find_points(shared: &Shared, request: &CreateRequest) -> Result<Vec<MountPoin
     Ok(points)
 }
 
-/// The image that is asked for, unpacked.
-async fn find_image(
-    shared: &Arc<Shared>,
-    request: &CreateRequest,
-) -> Result<(dhow_spec::Digest, Ready), Error> {
+/// The image that is asked for.
+async fn find_image(shared: &Arc<Shared>, request: &CreateRequest) -> Result<Image, Error> {
     let text = request.config.image.clone();
-    let platform = request.platform.clone();
-    let platform = platform.unwrap_or_else(Platform::of_build);
     let store = shared.store.clone();
     let found = spawn_blocking(move || store.images().find(&text)).await?;
-    let missing = || Error::NoSuchImage { reference: familiar(&request.config.image) };
-    let image = match found {
-        Ok(image) => image,
+    match found {
+        Ok(image) => Ok(image),
         Err(StoreImageError::NotFound { .. }) if is_hello(&request.config.image) => {
             let made = shared.images.make_hello(&shared.program).await;
-            made.map_err(|error| Error::Hello { message: error.to_string() })?
+            made.map_err(|error| Error::Hello { message: error.to_string() })
         }
-        Err(StoreImageError::NotFound { .. }) => return Err(missing()),
-        Err(error) => return Err(error.into()),
-    };
-    let ready = shared.images.ready(&image, &platform, Arc::new(())).await;
-    match ready {
-        Ok(ready) => Ok((image.target.digest, ready)),
-        Err(error) => {
-            let error = Box::new(error);
-            Err(Error::Unready { image: request.config.image.clone(), error })
+        Err(StoreImageError::NotFound { .. }) => {
+            Err(Error::NoSuchImage { reference: familiar(&request.config.image) })
         }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -175,74 +205,37 @@ type Made = (ContainerRow, Document, Standing, Happened, Vec<u64>);
 fn make(
     shared: &Arc<Shared>,
     id: &str,
-    name: Option<Name>,
-    document: Document,
+    name: &Name,
+    mut document: Document,
     parent: Option<ChainId>,
 ) -> Result<Made, Error> {
-    let mut row = insert(shared, id, name, &document)?;
-    let made = make_files(shared, id, &document, parent);
-    let document = match made {
-        Ok(document) => document,
-        Err(error) => {
-            undo(shared, id)?;
-            return Err(error);
-        }
-    };
-    let standing = Standing { state: State::Created { failure: None }, ..Standing::making() };
-    row.state = serde_json::to_string(&standing).expect("a state prints");
-    row.document = document.to_json();
-    let now = crate::clock::now_ns();
-    let happened = Happened::one(event_of(id, &row.name, &document, now, "create", &[]));
-    let change = ContainerChange {
-        state: Some(row.state.clone()),
-        document: Some(row.document.clone()),
-        ..ContainerChange::default()
-    };
-    let numbers = shared.store.db().change_container(id, change, happened.rows());
-    match numbers {
-        Ok(numbers) => Ok((row, document, standing, happened, numbers)),
-        Err(error) => {
-            undo(shared, id)?;
-            Err(error.into())
-        }
-    }
-}
-
-/// Takes name and id.
-fn insert(
-    shared: &Shared,
-    id: &str,
-    name: Option<Name>,
-    document: &Document,
-) -> Result<ContainerRow, Error> {
-    let given = name.is_some();
-    let mut name = name.map_or_else(|| Name::find(0), Ok)?;
-    for attempt in 1.. {
+    let made = make_files(shared, id, &mut document, parent).and_then(|()| {
+        let standing = Standing { state: State::Created { failure: None }, ..Standing::making() };
         let row = ContainerRow {
             id: id.to_owned(),
             name: name.as_str().to_owned(),
             created_ms: shared.store.now_ms(),
             document: document.to_json(),
-            state: serde_json::to_string(&Standing::making()).expect("a state prints"),
+            state: serde_json::to_string(&standing).expect("a state prints"),
             journal: 0,
         };
-        match shared.store.db().insert_container(row.clone()) {
-            Ok(()) => return Ok(row),
-            Err(ContainerRecordError::NameTaken { .. }) if !given && attempt < ATTEMPTS => {
-                name = Name::find(attempt)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let now = crate::clock::now_ns();
+        let happened = Happened::one(event_of(id, &row.name, &document, now, "create", &[]));
+        let numbers = shared.store.db().insert_container(row.clone(), happened.rows())?;
+        Ok((row, document, standing, happened, numbers))
+    });
+    if made.is_err() {
+        undo(shared, id)?;
     }
-    unreachable!("the loop ends by returning")
+    made
 }
 
 fn make_files(
     shared: &Arc<Shared>,
     id: &str,
-    document: &Document,
+    document: &mut Document,
     parent: Option<ChainId>,
-) -> Result<Document, Error> {
+) -> Result<(), Error> {
     let options = PrepareOptions { size_bytes_max: size_limit(document)? };
     shared.snapshots.prepare(&snapshot_key(id), parent.as_ref(), None, &options)?;
     let places = Places::of(&shared.data_root, &shared.exec_root, id);
@@ -251,9 +244,7 @@ fn make_files(
         .mode(0o710)
         .create(&places.data)
         .map_err(|error| Error::io("make", &places.data, error))?;
-    let mut document = document.clone();
-    shared.make_volumes(&mut document.points)?;
-    Ok(document)
+    shared.make_volumes(&mut document.points)
 }
 
 /// `--storage-opt size=10G`; everything else that storage drivers know elsewhere is refused.

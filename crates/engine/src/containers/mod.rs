@@ -17,6 +17,7 @@ pub(crate) mod names;
 pub(crate) mod recover;
 pub mod request;
 pub(crate) mod root;
+pub(crate) mod stand_in;
 pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod table;

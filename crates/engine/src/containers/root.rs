@@ -19,7 +19,6 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, move_m
 
 use super::document::{Places, snapshot_key};
 use super::table::View;
-use super::task::root_mount;
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::plan::{MountKind, MountPoint};
@@ -61,7 +60,7 @@ impl Origin {
         let places = Places::of(&shared.data_root, &shared.exec_root, &view.id);
         let mounts = shared.snapshots.mounts(&snapshot_key(&view.id), &SnapshotView::WRITE)?;
         let mounts = if access == Access::Read { to_read(mounts) } else { mounts };
-        let root = mount(&root_mount(mounts))?;
+        let root = mount(&shared.stand_in.below(mounts))?;
         let mut pieces = Vec::new();
         let mut points: Vec<&MountPoint> = view.document.points.iter().collect();
         points.sort_by_key(|point| point.destination.len());

@@ -3,7 +3,7 @@
 //! Invariant: what is looked at here is a snapshot that the container's task published; nothing in this file
 //! waits for a task, but for [`Entry::call`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,16 +119,28 @@ impl Table {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a name for a container that is to come; nobody finds it before [`Table::insert`].
+    pub(crate) fn reserve(&self, name: &str, id: &str) -> Result<(), Error> {
+        match self.lock().by_name.entry(name.to_owned()) {
+            hash_map::Entry::Vacant(free) => {
+                free.insert(id.into());
+                Ok(())
+            }
+            hash_map::Entry::Occupied(taken) => {
+                Err(Error::NameTaken { name: name.to_owned(), by: taken.get().to_string() })
+            }
+        }
+    }
+
     pub(crate) fn insert(&self, entry: Entry, name: &str) {
         let mut inner = self.lock();
         inner.by_name.insert(name.to_owned(), entry.id.clone());
         inner.by_id.insert(entry.id.clone(), entry);
     }
 
-    pub(crate) fn rename(&self, id: &Arc<str>, from: &str, to: &str) {
-        let mut inner = self.lock();
-        inner.by_name.remove(from);
-        inner.by_name.insert(to.to_owned(), id.clone());
+    /// Gives a name back that no container is called by.
+    pub(crate) fn free(&self, name: &str) {
+        self.lock().by_name.remove(name);
     }
 
     pub(crate) fn remove(&self, id: &str, name: &str) {

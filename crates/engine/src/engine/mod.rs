@@ -29,6 +29,7 @@ use dhow_store::{Snapshots, Store};
 
 use crate::build::Builds;
 use crate::containers::asks::ExecDetails;
+use crate::containers::stand_in::StandIn;
 use crate::containers::table::Table;
 use crate::events::Hub;
 use crate::images::ImageEngine;
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     /// Whose an exec is.
     pub(crate) execs: Mutex<HashMap<String, Arc<str>>>,
     pub(crate) volumes: Volumes,
+    pub(crate) stand_in: StandIn,
     pub(crate) builds: Builds,
     /// What planning knows of the machine.
     pub(crate) host: Mutex<HostFacts>,

@@ -22,6 +22,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Engine, Shared};
 use crate::containers::recover;
+use crate::containers::stand_in::StandIn;
 use crate::error::Error;
 use crate::events::Hub;
 use crate::images::{ImageEngine, ImageEngineOptions};
@@ -149,6 +150,11 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
     })?;
     let volumes = Volumes::open(&data_root, store.db().clone())
         .map_err(|error| OpenError::Containers(error.into()))?;
+    let stand_in = StandIn::open(&data_root).map_err(|source| OpenError::Io {
+        doing: "make the stand-in layer below",
+        path: data_root.clone(),
+        source,
+    })?;
     let rebooted = note_boot(&data_root)?;
     let hub = Hub::new(store.db().clone());
     let names = Names::of(&exec_root);
@@ -161,6 +167,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         snapshots,
         images,
         volumes,
+        stand_in,
         builds: Default::default(),
         network,
         networks,

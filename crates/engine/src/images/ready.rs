@@ -25,6 +25,26 @@ pub struct Ready {
 }
 
 impl ImageEngine {
+    /// What an image has for the platform, if all of it is unpacked already. Nothing is kept: whoever stands on it
+    /// finds out whether it still is there by doing so.
+    pub(crate) async fn select_unpacked(
+        &self,
+        image: &Image,
+        platform: &Platform,
+    ) -> Result<Option<Selected>, PullError> {
+        let (engine, wanted, of) = (self.clone(), image.clone(), platform.clone());
+        blocking(move || {
+            let selected = engine.store.images().select(&wanted, &of)?;
+            // What is there has all below it. A store that cannot say is asked again by `ready`, which tells why.
+            let is_there = match selected.chain.last() {
+                Some(top) => engine.snapshots.contains(top).unwrap_or(false),
+                None => true,
+            };
+            Ok(is_there.then_some(selected))
+        })
+        .await?
+    }
+
     /// Unpacks what of an image is not unpacked yet.
     pub async fn ready(
         &self,

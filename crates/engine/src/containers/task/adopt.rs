@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::Task;
 use super::records::CODE_UNKNOWN;
+use crate::containers::asks::RemoveRequest;
 use crate::containers::link::Link;
 use crate::containers::request::RestartPolicy;
 use crate::containers::state::State;
@@ -35,7 +36,8 @@ impl Task {
         match &self.standing.state {
             // What was removed half is removed; what `--rm` says is done.
             State::Removing { .. } => {
-                let request = crate::containers::asks::RemoveRequest::default();
+                let volumes = self.document.request.host.auto_remove;
+                let request = RemoveRequest { force: false, volumes };
                 if self.remove(request).await.is_err() {
                     self.show();
                 }

@@ -21,15 +21,17 @@ impl Task {
             let message = "Renaming a container with the same name as its current name".to_owned();
             return Err(Error::Invalid { message });
         }
+        self.shared.table.reserve(name.as_str(), &self.id)?;
         let old = std::mem::replace(&mut self.name, name.as_str().to_owned());
         let event = self.now("rename", &[("oldName", format!("/{old}"))]);
         let change =
             ContainerChange { name: Some(self.name.clone()), ..ContainerChange::default() };
         if let Err(error) = self.commit(change, vec![event]).await {
+            self.shared.table.free(&self.name);
             self.name = old;
             return Err(error);
         }
-        self.shared.table.rename(&self.id, &old, &self.name);
+        self.shared.table.free(&old);
         self.rename_endpoints()
     }
 

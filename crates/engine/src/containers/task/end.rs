@@ -76,6 +76,9 @@ impl Task {
 
     /// What a container that has ended still holds of the host.
     pub(super) async fn give_back(&mut self) {
+        if !std::mem::take(&mut self.holds) {
+            return;
+        }
         self.standing.endpoints.clear();
         self.standing.sandbox = None;
         self.spare = None;
@@ -87,7 +90,7 @@ impl Task {
             drop(shared.unmount_volumes(&id, &document.points));
             shared.release_sandbox(&id)
         });
-        drop(released.await);
+        self.holds = !matches!(released.await, Ok(Ok(())));
     }
 
     /// What follows an end for good: with `--rm` its removal.

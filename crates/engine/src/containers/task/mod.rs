@@ -20,9 +20,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use dhow_monitor::{Record, Request};
-use dhow_store::{ContainerChange, ContainerRow};
-use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
+use dhow_store::{ContainerChange, ContainerRow, DbError};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::asks::ExecDetails;
 use super::document::{Document, Places};
@@ -66,6 +65,8 @@ pub(crate) struct Task {
     sessions: Vec<Session>,
     /// Somebody asked for its end: what happens then is a `stop`.
     stopping: bool,
+    /// It may hold something of the host: mounts, a network.
+    holds: bool,
     remove_volumes: bool,
     /// It came into networks, which is told with its start.
     joined: Vec<Event>,
@@ -115,6 +116,7 @@ impl Task {
             spare: None,
             sessions: Vec::new(),
             stopping: false,
+            holds: recover,
             remove_volumes: false,
             joined: Vec::new(),
         };
@@ -179,9 +181,13 @@ impl Task {
 
     async fn commit(&mut self, change: ContainerChange, happened: Vec<Event>) -> Result<(), Error> {
         let happened = Happened(happened);
-        let (store, id, rows) = (self.shared.store.clone(), self.id.clone(), happened.rows());
-        let numbers = spawn_blocking(move || store.db().change_container(&id, change, rows)).await;
-        let numbers = numbers??;
+        let (tell, hear) = oneshot::channel();
+        self.shared.store.db().change_container(&self.id, change, happened.rows(), |told| {
+            // A task that has gone hears nothing; the record stands.
+            drop(tell.send(told));
+        });
+        let closed = |_| DbError::Closed { path: self.shared.store.db().path().to_owned() };
+        let numbers = hear.await.map_err(closed)??;
         self.show();
         self.shared.hub.tell(happened, numbers);
         Ok(())

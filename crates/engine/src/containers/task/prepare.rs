@@ -68,6 +68,7 @@ impl Task {
             restarts,
             size,
         };
+        self.holds = true;
         let prepared = spawn_blocking(move || facts.prepare()).await??;
         self.standing.endpoints = prepared.endpoints;
         self.standing.sandbox = prepared.sandbox;
@@ -137,7 +138,7 @@ impl Facts {
             state_root: self.shared.state_root(),
             socket: places.socket(),
             journal: places.journal(),
-            root: root_mount(mounts),
+            root: self.shared.stand_in.below(mounts),
             runtime: match plan.runtime {
                 None => Runtime::Builtin,
                 Some(program) => Runtime::Foreign {

@@ -100,7 +100,12 @@ impl Task {
         self.exit_code = code;
         self.exits += 1;
         self.execs_ended();
-        self.standing.state = if last { State::Exited(exit) } else { State::Restarting(exit) };
+        self.standing.state = match (last, self.document.request.host.auto_remove) {
+            (false, _) => State::Restarting(exit),
+            (true, false) => State::Exited(exit),
+            // One record says both; the removal that follows finds its beginning written down.
+            (true, true) => State::Removing { before: Box::new(State::Exited(exit)) },
+        };
         let seconds = time_ns.saturating_sub(started_ns) / 1_000_000_000;
         let about = [("exitCode", code.to_string()), ("execDuration", seconds.to_string())];
         let mut happened = vec![self.event(time_ns, "die", &about)];
