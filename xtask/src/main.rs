@@ -23,6 +23,7 @@ mod fuzz;
 mod guest;
 mod host;
 mod images;
+mod layout;
 mod leftover;
 mod official;
 mod runc_suite;
@@ -45,6 +46,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("fuzz", "bytes with which a promise does not hold, looked for", fuzz::run),
     ("guest", "a command on a pure cgroup v2 kernel", guest::run),
     ("images", "real images, by way of others' programs", images::run),
+    ("layout", "the order of the program's code, from what a start executes", layout::run),
     ("tidy", "rules of this repository that no compiler knows", tidy::run),
 ];
 

@@ -98,6 +98,17 @@ pub(crate) fn weigh_run() -> Result<[Option<f64>; 2], TaskError> {
     Ok([calls?, peak?])
 }
 
+/// Runs the built-in bundle once, behind the words of another program.
+pub(crate) fn run_under(contender: Contender, prefix: &[String]) -> Result<(), TaskError> {
+    let dir = scratch("bench")?;
+    let cgroup = format!("dhow-steps.{}", std::process::id());
+    let lane = Lane::new(contender, &dir, None, &cgroup)?;
+    let result = weight::run(&lane, Operation::Run, prefix);
+    lane.clear();
+    leftover::remove_cgroups(&[cgroup]);
+    result
+}
+
 fn parse(mut arguments: lexopt::Parser) -> Result<Option<Plan>, TaskError> {
     let mut plan =
         Plan { rounds: 40, gap: Duration::from_millis(50), config: None, contenders: Vec::new() };

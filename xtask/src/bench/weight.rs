@@ -72,7 +72,7 @@ fn prepare(lane: &Lane, operation: Operation) -> Result<(), TaskError> {
 }
 
 /// A tracer that follows children waits for the created container's first process: it is ended here.
-fn run(lane: &Lane, operation: Operation, prefix: &[String]) -> Result<(), TaskError> {
+pub(super) fn run(lane: &Lane, operation: Operation, prefix: &[String]) -> Result<(), TaskError> {
     lane.enter()?;
     let mut command = lane.command(operation, prefix);
     let mut child = command.stderr(Stdio::null()).spawn().at("start", &prefix[0])?;
