@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dhow_network::{
-    DEFAULT_NETWORK, EndpointRequest, Host, HostOptions, Instance, PortMapping, Protocol,
-    SandboxId, SandboxRequest, Steps,
+    DEFAULT_NETWORK, DefaultNetwork, EndpointRequest, Host, HostOptions, Instance, PortMapping,
+    Protocol, SandboxId, SandboxRequest, Steps,
 };
 use dhow_sys::Namespaces;
 use rustix::mount::{MountFlags, MountPropagationFlags};
@@ -36,7 +36,8 @@ fn measure(dir: &Path) -> Result<(), Box<dyn Error>> {
         let options = |ready_max| HostOptions {
             exec_root: dir.join("run"),
             instance: Instance::of(dir),
-            pool: None,
+            default: DefaultNetwork::standard(),
+            pools: Vec::new(),
             networks: Vec::new(),
             lock: dir.join("lock"),
             ready_max,
@@ -62,7 +63,8 @@ fn ports(dir: &Path) -> Result<(), Box<dyn Error>> {
     let host = Host::open(HostOptions {
         exec_root: dir.join("run"),
         instance: Instance::of(dir),
-        pool: None,
+        default: DefaultNetwork::standard(),
+        pools: Vec::new(),
         networks: Vec::new(),
         lock: dir.join("lock"),
         ready_max: 0,

@@ -167,6 +167,31 @@ impl Subnet {
     }
 }
 
+/// The host's own address in a subnet, as `--bip` has it: `172.17.0.1/16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// All that can be reached from it.
+    pub subnet: Subnet,
+}
+
+impl FromStr for HostAddress {
+    type Err = AddressFault;
+
+    /// A subnet alone means its first address that can be anybody's.
+    fn from_str(text: &str) -> Result<Self, AddressFault> {
+        let fault = || AddressFault { kind: "address with a prefix", text: text.to_owned() };
+        let subnet: Subnet = text.parse().map_err(|_| fault())?;
+        let (address, _) = text.split_once('/').ok_or_else(fault)?;
+        let address: IpAddr = address.parse().map_err(|_| fault())?;
+        let own = if address == subnet.first() { subnet.nth(1) } else { Some(address) };
+        let is_all = !subnet.is_ipv6() && own == Some(subnet.last());
+        let own = own.filter(|_| subnet.host_bits() > 1 && !is_all);
+        own.map(|address| Self { address, subnet }).ok_or_else(fault)
+    }
+}
+
 fn width(address: IpAddr) -> u8 {
     if address.is_ipv6() { 128 } else { 32 }
 }
@@ -248,6 +273,17 @@ mod tests {
         assert_eq!(subnet("::/0").last().to_string(), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
         for bad in ["172.17.0.0", "172.17.0.0/33", "172.17.0/16", "/", "::/129"] {
             assert!(bad.parse::<Subnet>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_host_s_address_is_one_that_a_device_can_have() {
+        let own = |text: &str| text.parse::<HostAddress>().map(|own| own.address.to_string()).ok();
+        assert_eq!(own("10.0.0.5/16").as_deref(), Some("10.0.0.5"));
+        assert_eq!(own("10.0.0.0/16").as_deref(), Some("10.0.0.1"));
+        assert_eq!(own("fd00::/64").as_deref(), Some("fd00::1"));
+        for bad in ["10.0.0.5", "10.0.0.255/24", "10.0.0.0/31", "10.0.0.5/33"] {
+            assert_eq!(own(bad), None, "{bad}");
         }
     }
 

@@ -8,15 +8,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use dhow_sys::{Errno, NetlinkError};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::address::{Mac, Subnet};
-use crate::config::{Kind, NetworkConfig};
+use crate::address::{HostAddress, Mac, Subnet};
+use crate::config::{AddressPool, DefaultNetwork, Kind, NetworkConfig};
 use crate::error::NetworkError;
 use crate::instance::Instance;
 use crate::link::Links;
@@ -46,6 +46,10 @@ impl Device {
                 return Err(NetworkError::NoBridge { interface: name.clone() });
             }
             (Some(found), _) => {
+                if found.mtu != config.mtu && found.alias == alias(instance, &config.key) {
+                    let setting = NetworkError::netlink(format!("set the MTU of {name}"));
+                    links.set_mtu(found.index, config.mtu).map_err(setting)?;
+                }
                 links.bring_up(found.index).map_err(looking())?;
                 found.index
             }
@@ -84,42 +88,96 @@ impl Device {
     }
 }
 
-/// The default bridge's addresses: those that it has, if they suit, or free ones. The turn is kept until the
-/// bridge is there.
-pub(crate) fn settle_default(
-    links: &mut Links,
-    name: &str,
-    pool: Option<Subnet>,
-    may_replace: bool,
-    others: &[Subnet],
-) -> Result<Subnet, NetworkError> {
-    let looking = || NetworkError::netlink::<NetlinkError>(format!("look at {name}"));
-    if let Some(found) = links.find(name).map_err(looking())? {
+/// What the default network's addresses follow from.
+#[derive(Debug)]
+pub(crate) struct Choice<'a> {
+    pub(crate) settings: &'a DefaultNetwork,
+    pub(crate) instance: Instance,
+    pub(crate) others: &'a [Subnet],
+    pub(crate) pools: &'a [AddressPool],
+}
+
+impl Choice<'_> {
+    /// The default network: with the addresses that its bridge has, if they suit, or those that are set, or free
+    /// ones. The turn is kept until the bridge is there.
+    pub(crate) fn settle(
+        &self,
+        links: &mut Links,
+        used: Option<Subnet>,
+    ) -> Result<NetworkConfig, NetworkError> {
+        let settings = self.settings;
+        let name = settings.interface.clone().unwrap_or_else(|| self.instance.bridge());
+        let found = self.found(links, &name, used)?;
+        let suiting = found.iter().copied().find(|own| !own.subnet.is_ipv6());
+        let own = match (suiting.or(settings.address), used.or(settings.range)) {
+            (Some(own), _) => own,
+            (None, Some(subnet)) => first_of(subnet)?,
+            (None, None) => first_of(free_subnet(links, self.others, self.pools, 0)?)?,
+        };
+        let ipv6 = match settings.ipv6 {
+            true => Some(settings.addresses(self.own6(links, &found)?)?),
+            false => None,
+        };
+        Ok(NetworkConfig::default(name, settings, settings.addresses(own)?, ipv6))
+    }
+
+    fn own6(&self, links: &mut Links, found: &[HostAddress]) -> Result<HostAddress, NetworkError> {
+        let there = found.iter().copied().find(|own| own.subnet.is_ipv6());
+        match (self.settings.address6.or(there), self.settings.range6) {
+            (Some(own), _) => Ok(own),
+            (None, Some(subnet)) => first_of(subnet),
+            (None, None) => first_of(free_subnet6(links, self.others, self.pools, self.instance)?),
+        }
+    }
+
+    /// The addresses of the bridge, where it is there and they are what is set. Ours is taken away otherwise.
+    fn found(
+        &self,
+        links: &mut Links,
+        name: &str,
+        used: Option<Subnet>,
+    ) -> Result<Vec<HostAddress>, NetworkError> {
+        let settings = self.settings;
+        let looking = || NetworkError::netlink::<NetlinkError>(format!("look at {name}"));
+        let Some(found) = links.find(name).map_err(looking())? else {
+            let missing = || NetworkError::NoDefaultBridge { interface: name.to_owned() };
+            return if settings.interface.is_some() { Err(missing()) } else { Ok(Vec::new()) };
+        };
         if found.kind != "bridge" {
             return Err(NetworkError::NoBridge { interface: name.to_owned() });
         }
         let addresses = links.addresses(found.index).map_err(looking())?;
-        let suits = |subnet: &Subnet| pool.is_none_or(|pool| pool == *subnet) || !may_replace;
-        // An engine that was killed may have made the bridge and not given it an address.
-        let ours = addresses
-            .iter()
-            .find(|(one, subnet)| !subnet.is_ipv6() && subnet.nth(1) == Some(*one))
-            .map(|(_, subnet)| *subnet)
-            .filter(suits);
-        if let Some(subnet) = ours {
-            return Ok(subnet);
+        let of_network = |(address, _): &&(IpAddr, Subnet)| match address {
+            IpAddr::V4(address) => !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_unicast_link_local(),
+        };
+        let all = addresses.iter().filter(of_network);
+        let all: Vec<_> = all
+            .map(|(address, subnet)| HostAddress { address: *address, subnet: *subnet })
+            .collect();
+        let wanted = |own: &HostAddress| match (used, settings.address, settings.range) {
+            (Some(used), ..) => own.subnet == used,
+            (None, Some(wanted), _) => *own == wanted,
+            (None, None, Some(range)) => own.subnet.covers(range),
+            (None, None, None) => true,
+        };
+        let suits = all.iter().any(|own| !own.subnet.is_ipv6() && wanted(own));
+        if suits || settings.interface.is_some() {
+            let kept = |own: &HostAddress| own.subnet.is_ipv6() || wanted(own);
+            return Ok(all.into_iter().filter(kept).collect());
         }
+        // An engine that was killed may have made it and not given it an address.
         let removing = NetworkError::netlink(format!("remove bridge {name}"));
         links.remove(found.index).map_err(removing)?;
+        Ok(Vec::new())
     }
-    let subnet = match pool {
-        Some(subnet) => subnet,
-        None => free_subnet(links, others, 0)?,
-    };
-    if subnet.is_ipv6() || subnet.host_bits() < 2 {
-        return Err(NetworkError::SubnetTooSmall { subnet });
-    }
-    Ok(subnet)
+}
+
+/// With the host at its first address.
+fn first_of(subnet: Subnet) -> Result<HostAddress, NetworkError> {
+    let first = subnet.nth(1).filter(|_| subnet.host_bits() > 1);
+    let address = first.ok_or(NetworkError::SubnetTooSmall { subnet })?;
+    Ok(HostAddress { address, subnet })
 }
 
 fn make_parent(
@@ -247,32 +305,44 @@ fn set(path: &str, value: &str) -> Result<(), NetworkError> {
     fs::write(path, value).map_err(NetworkError::io("write", path))
 }
 
-/// The first of Docker's subnets that the host has no way to, and that is none of `others`.
+/// The first subnet of the pools, or of Docker's, that the host has no way to, and that is none of `others`.
 pub(crate) fn free_subnet(
     links: &mut Links,
     others: &[Subnet],
+    pools: &[AddressPool],
     skip: usize,
 ) -> Result<Subnet, NetworkError> {
-    let routed = links.routed().map_err(NetworkError::netlink("list routes"))?;
-    let is_free =
-        |subnet: &Subnet| !routed.iter().chain(others).any(|other| other.overlaps(*subnet));
-    let all: Vec<_> = candidates().collect();
-    let (first, rest) = all.split_at(skip.min(all.len()));
-    rest.iter().chain(first).copied().find(is_free).ok_or(NetworkError::NoSubnet)
+    let own: Vec<_> = pools.iter().filter(|pool| !pool.base.is_ipv6()).collect();
+    let cut = || own.iter().flat_map(|pool| pool.subnets());
+    match own.is_empty() {
+        true => free_of(links, others, candidates().skip(skip).chain(candidates().take(skip))),
+        false => free_of(links, others, cut().skip(skip).chain(cut().take(skip))),
+    }
 }
 
-/// A subnet of the addresses that the engine has for itself alone: 48 bits that are its own, 16 to choose.
+/// A subnet of the pools, or of the addresses that the engine has for itself alone: 48 bits that are its own,
+/// 16 to choose.
 pub(crate) fn free_subnet6(
     links: &mut Links,
     others: &[Subnet],
+    pools: &[AddressPool],
     instance: Instance,
+) -> Result<Subnet, NetworkError> {
+    let mut own: Vec<_> = pools.iter().filter(|pool| pool.base.is_ipv6()).copied().collect();
+    if own.is_empty() {
+        own.push(AddressPool { base: instance.unique_local(), size: 64 });
+    }
+    free_of(links, others, own.into_iter().flat_map(AddressPool::subnets))
+}
+
+fn free_of(
+    links: &mut Links,
+    others: &[Subnet],
+    mut all: impl Iterator<Item = Subnet>,
 ) -> Result<Subnet, NetworkError> {
     let routed = links.routed().map_err(NetworkError::netlink("list routes"))?;
     let is_free =
         |subnet: &Subnet| !routed.iter().chain(others).any(|other| other.overlaps(*subnet));
-    let own = instance.unique_local();
-    let mut all =
-        (0..1 << 16).filter_map(|number: u128| Subnet::around(own.nth(number << 64)?, 64));
     all.find(is_free).ok_or(NetworkError::NoSubnet)
 }
 

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::Subnet;
+use crate::address::{AddressFault, HostAddress, Subnet};
+use crate::error::NetworkError;
 use crate::options::{Ipvlan, Macvlan};
 use crate::sandbox::DEFAULT_NETWORK;
 
@@ -35,7 +37,7 @@ pub struct NetworkRequest {
     pub ipv6: Option<bool>,
     /// Nothing in it has a way to anywhere else.
     pub internal: bool,
-    /// Wanted subnets, at most one of each kind.
+    /// Wanted subnets; of bridges at most one of each kind.
     pub pools: Vec<PoolRequest>,
 }
 
@@ -63,9 +65,147 @@ pub struct Addresses {
     /// The way to everywhere else.
     #[serde(default)]
     pub gateway: Option<IpAddr>,
+    /// The host's own address, where somebody else is the way to everywhere.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
     /// Addresses that no container gets, by what they are for.
     #[serde(default)]
     pub auxiliary: BTreeMap<String, IpAddr>,
+}
+
+impl Addresses {
+    /// The host's own address in the network.
+    pub fn own(&self) -> Option<IpAddr> {
+        self.host.or(self.gateway)
+    }
+
+    /// What no container gets.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = IpAddr> {
+        let ours = self.host.iter().chain(&self.gateway);
+        ours.chain(self.auxiliary.values()).copied()
+    }
+}
+
+/// Where subnets come from that nobody chose: `--default-address-pool base=10.10.0.0/16,size=24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressPool {
+    /// All of them together.
+    pub base: Subnet,
+    /// The prefix of each.
+    pub size: u8,
+}
+
+impl AddressPool {
+    /// How many are looked at before a pool counts as taken.
+    const LOOKS_MAX: u128 = 1 << 16;
+
+    /// Each subnet, in order.
+    pub(crate) fn subnets(self) -> impl Iterator<Item = Subnet> {
+        let width = if self.base.is_ipv6() { 128 } else { 32 };
+        let count = 1u128.checked_shl(u32::from(self.size - self.base.prefix()));
+        (0..count.unwrap_or(u128::MAX).min(Self::LOOKS_MAX)).filter_map(move |number| {
+            let first = self.base.nth(number << (width - u32::from(self.size)))?;
+            Subnet::around(first, self.size)
+        })
+    }
+}
+
+impl FromStr for AddressPool {
+    type Err = AddressFault;
+
+    fn from_str(text: &str) -> Result<Self, AddressFault> {
+        let fault = || AddressFault { kind: "pool of addresses", text: text.to_owned() };
+        let (mut base, mut size) = (None, None);
+        for part in text.split(',') {
+            match part.split_once('=').ok_or_else(fault)? {
+                ("base", value) => base = Some(value.parse::<Subnet>().map_err(|_| fault())?),
+                ("size", value) => size = Some(value.parse::<u8>().map_err(|_| fault())?),
+                _ => return Err(fault()),
+            }
+        }
+        let (base, size) = base.zip(size).ok_or_else(fault)?;
+        // Each has room for the host and a container.
+        let most = base.prefix() + base.host_bits().saturating_sub(2);
+        let fits = (base.prefix()..=most).contains(&size) && base.host_bits() > 1;
+        if fits { Ok(Self { base, size }) } else { Err(fault()) }
+    }
+}
+
+/// How the network is to be that every engine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultNetwork {
+    /// There is none (`--bridge none`).
+    pub is_absent: bool,
+    /// A bridge of somebody else's (`--bridge`).
+    pub interface: Option<String>,
+    /// The host's address (`--bip`); otherwise the first of a subnet that is nobody's.
+    pub address: Option<HostAddress>,
+    /// The host's address of IPv6 (`--bip6`).
+    pub address6: Option<HostAddress>,
+    /// The part that containers get addresses from (`--fixed-cidr`).
+    pub range: Option<Subnet>,
+    /// The same of IPv6 (`--fixed-cidr-v6`).
+    pub range6: Option<Subnet>,
+    /// The way to everywhere, where that is not the host (`--default-gateway`).
+    pub gateway: Option<IpAddr>,
+    /// The same of IPv6 (`--default-gateway-v6`).
+    pub gateway6: Option<IpAddr>,
+    /// It has IPv6 (`--ipv6`).
+    pub ipv6: bool,
+    /// The largest packet (`--mtu`).
+    pub mtu: u32,
+    /// Its containers reach each other (`--icc`).
+    pub icc: bool,
+    /// What leaves it comes from the host's address (`--ip-masq`).
+    pub masquerade: bool,
+    /// Where ports are published if nothing is said (`--ip`).
+    pub binding: Option<Ipv4Addr>,
+}
+
+impl DefaultNetwork {
+    /// As it is where nobody says anything.
+    pub fn standard() -> Self {
+        Self {
+            is_absent: false,
+            interface: None,
+            address: None,
+            address6: None,
+            range: None,
+            range6: None,
+            gateway: None,
+            gateway6: None,
+            ipv6: false,
+            mtu: MTU,
+            icc: true,
+            masquerade: true,
+            binding: None,
+        }
+    }
+
+    /// The addresses of a kind, once it is known which subnet it is and what the host is called there.
+    pub(crate) fn addresses(&self, own: HostAddress) -> Result<Addresses, NetworkError> {
+        let (range, gateway) = match own.subnet.is_ipv6() {
+            false => (self.range, self.gateway),
+            true => (self.range6, self.gateway6),
+        };
+        let HostAddress { address, subnet } = own;
+        let invalid = |words: String| Err(NetworkError::InvalidAddresses { words });
+        if let Some(range) = range.filter(|range| !subnet.covers(*range)) {
+            return invalid(format!("fixed-cidr {range} is not in the default network's {subnet}"));
+        }
+        if let Some(gateway) = gateway.filter(|gateway| !subnet.contains(*gateway)) {
+            let words =
+                format!("default-gateway {gateway} is not in the default network's {subnet}");
+            return invalid(words);
+        }
+        Ok(Addresses {
+            subnet,
+            range: range.filter(|range| *range != subnet),
+            gateway: gateway.or(Some(address)),
+            host: gateway.map(|_| address),
+            auxiliary: BTreeMap::new(),
+        })
+    }
 }
 
 /// How the world reaches a network and is reached from it.
@@ -125,6 +265,9 @@ pub struct NetworkConfig {
     pub ipv4: Option<Addresses>,
     /// Its addresses of IPv6, if it has any.
     pub ipv6: Option<Addresses>,
+    /// More subnets of either kind, for when the first is full or another is asked for; bridges have none.
+    #[serde(default)]
+    pub more: Vec<Addresses>,
     /// Nothing in it has a way to anywhere else.
     #[serde(default)]
     pub internal: bool,
@@ -180,7 +323,12 @@ impl NetworkConfig {
 
     /// Its addresses, of each kind that it has.
     pub fn addresses(&self) -> impl Iterator<Item = &Addresses> {
-        self.ipv4.iter().chain(&self.ipv6)
+        self.ipv4.iter().chain(&self.ipv6).chain(&self.more)
+    }
+
+    /// Those that an address is one of.
+    pub(crate) fn around(&self, address: IpAddr) -> Option<&Addresses> {
+        self.addresses().find(|addresses| addresses.subnet.contains(address))
     }
 
     /// How a kind of addresses gets in and out.
@@ -194,41 +342,78 @@ impl NetworkConfig {
         let absent = self.mode(is_ipv6) == GatewayMode::Isolated
             || self.inhibit_ipv4 && !is_ipv6
             || !matches!(self.kind, Kind::Bridge);
-        of.gateway.filter(|_| !absent)
+        of.own().filter(|_| !absent)
     }
 
-    /// The way out for a container, if there is one.
-    pub(crate) fn gateway(&self, is_ipv6: bool) -> Option<IpAddr> {
-        let addresses = if is_ipv6 { &self.ipv6 } else { &self.ipv4 };
-        let isolated = self.mode(is_ipv6) == GatewayMode::Isolated;
-        addresses.as_ref()?.gateway.filter(|_| !self.internal && !isolated)
+    /// The way out for a container with an address, if there is one.
+    pub(crate) fn gateway(&self, of: IpAddr) -> Option<IpAddr> {
+        let isolated = self.mode(of.is_ipv6()) == GatewayMode::Isolated;
+        self.around(of)?.gateway.filter(|_| !self.internal && !isolated)
     }
 
     /// The default one, as an engine's settings have it.
-    pub(crate) fn default(interface: String, subnet: Subnet) -> Self {
+    pub(crate) fn default(
+        interface: String,
+        settings: &DefaultNetwork,
+        ipv4: Addresses,
+        ipv6: Option<Addresses>,
+    ) -> Self {
         Self {
             key: DEFAULT_NETWORK.to_owned(),
             name: DEFAULT_NETWORK.to_owned(),
             kind: Kind::Bridge,
             interface,
-            is_foreign: false,
-            mtu: MTU,
-            ipv4: Some(Addresses {
-                subnet,
-                range: None,
-                gateway: subnet.nth(1),
-                auxiliary: BTreeMap::new(),
-            }),
-            ipv6: None,
+            is_foreign: settings.interface.is_some(),
+            mtu: settings.mtu,
+            ipv4: Some(ipv4),
+            ipv6,
+            more: Vec::new(),
             internal: false,
-            icc: true,
-            masquerade: true,
+            icc: settings.icc,
+            masquerade: settings.masquerade,
             mode4: GatewayMode::Nat,
             mode6: GatewayMode::Nat,
-            binding: None,
+            binding: settings.binding,
             inhibit_ipv4: false,
             interface_prefix: INTERFACE_PREFIX.to_owned(),
             rate: Rate::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_cut_into_subnets_of_one_size() {
+        let cut = |text: &str| {
+            let pool: AddressPool = text.parse().unwrap();
+            pool.subnets().map(|subnet| subnet.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(cut("base=10.0.0.0/23,size=24"), ["10.0.0.0/24", "10.0.1.0/24"]);
+        assert_eq!(cut("size=64,base=fd00::/63"), ["fd00::/64", "fd00:0:0:1::/64"]);
+        assert_eq!(cut("base=10.0.0.0/8,size=30").len(), 1 << 16);
+        assert_eq!(cut("base=::/0,size=64").len(), 1 << 16);
+        for bad in
+            ["10.0.0.0/8", "base=10.0.0.0/24,size=16", "base=10.0.0.0/24,size=31", "base=x,size=1"]
+        {
+            assert!(bad.parse::<AddressPool>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_default_network_is_what_the_settings_say() {
+        let settings = DefaultNetwork {
+            range: "10.0.5.0/24".parse().ok(),
+            gateway: "10.0.0.9".parse().ok(),
+            ..DefaultNetwork::standard()
+        };
+        let addresses = settings.addresses("10.0.0.1/16".parse().unwrap()).unwrap();
+        assert_eq!(addresses.gateway, "10.0.0.9".parse().ok());
+        assert_eq!(addresses.own(), "10.0.0.1".parse().ok());
+        assert_eq!(addresses.reserved().count(), 2);
+        let outside = settings.addresses("10.1.0.1/16".parse().unwrap()).unwrap_err().to_string();
+        assert_eq!(outside, "fixed-cidr 10.0.5.0/24 is not in the default network's 10.1.0.0/16");
     }
 }

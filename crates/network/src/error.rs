@@ -77,6 +77,8 @@ pub enum NetworkError {
     },
     /// The network has no kind of addresses at all.
     NoAddresses,
+    /// A bridge has one subnet of each kind.
+    SeveralSubnets,
     /// The subnet is, in part, another network's.
     Overlap {
         /// The subnet.
@@ -161,6 +163,11 @@ pub enum NetworkError {
         /// The name.
         interface: String,
     },
+    /// The bridge that the default network is to use is not there.
+    NoDefaultBridge {
+        /// The name.
+        interface: String,
+    },
     /// The kernel refused a request.
     Netlink {
         /// What was being done, with its object.
@@ -239,15 +246,17 @@ impl NetworkError {
             | Self::NoAddresses
             | Self::NoSuchKind { .. }
             | Self::NoParent { .. }
+            | Self::NoDefaultBridge { .. }
             | Self::NoWayIn { .. }
             | Self::SubnetTooSmall { .. } => NetworkClass::Invalid,
             Self::UnknownNetwork { .. }
             | Self::UnknownDriver { .. }
             | Self::UnknownSandbox { .. } => NetworkClass::NotFound,
             Self::SandboxExists { .. } | Self::Busy { .. } => NetworkClass::Conflict,
-            Self::InUse { .. } | Self::Overlap { .. } | Self::Connected { .. } => {
-                NetworkClass::Forbidden
-            }
+            Self::InUse { .. }
+            | Self::Overlap { .. }
+            | Self::Connected { .. }
+            | Self::SeveralSubnets => NetworkClass::Forbidden,
             Self::NoKind { .. } => NetworkClass::Unsupported,
             Self::AddressTaken { .. }
             | Self::NotConnected { .. }
@@ -297,6 +306,7 @@ impl fmt::Display for NetworkError {
             }
             Self::InvalidAddresses { words } => f.write_str(words),
             Self::NoAddresses => f.write_str("IPv4 or IPv6 must be enabled"),
+            Self::SeveralSubnets => f.write_str("bridge driver doesn't support multiple subnets"),
             Self::Overlap { .. } => {
                 f.write_str("Pool overlaps with other one on this address space")
             }
@@ -345,6 +355,12 @@ impl fmt::Display for NetworkError {
             }
             Self::NoBridge { interface } => {
                 write!(f, "the device {interface} is somebody else's, and no bridge")
+            }
+            Self::NoDefaultBridge { interface } => {
+                write!(
+                    f,
+                    "bridge device with non default name {interface} must be created manually"
+                )
             }
             Self::Netlink { doing, source } => write!(f, "{doing}: {source}"),
             Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),

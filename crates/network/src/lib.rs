@@ -28,8 +28,11 @@ mod resolver;
 mod sandbox;
 mod steps;
 
-pub use address::{AddressFault, Mac, Subnet};
-pub use config::{Addresses, GatewayMode, Kind, NetworkConfig, NetworkRequest, PoolRequest, Rate};
+pub use address::{AddressFault, HostAddress, Mac, Subnet};
+pub use config::{
+    AddressPool, Addresses, DefaultNetwork, GatewayMode, Kind, NetworkConfig, NetworkRequest,
+    PoolRequest, Rate,
+};
 pub use error::{NetworkClass, NetworkError, PortFault};
 pub use firewall::Obstacle;
 pub use host::{Host, HostOptions};

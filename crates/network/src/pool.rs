@@ -47,6 +47,11 @@ impl Pool {
         Self { subnet, chosen, taken, next: chosen.0 }
     }
 
+    /// Whether its addresses are of IPv6.
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.subnet.is_ipv6()
+    }
+
     /// The next free address.
     pub(crate) fn take(&mut self) -> Option<IpAddr> {
         let (first, last) = self.chosen;

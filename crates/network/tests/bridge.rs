@@ -4,26 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{alone, ask, bridged, host, inside, ip, is_closed, none, serve, tcp};
-use dhow_network::{Host, Sandbox};
-
-/// The one machine outside, at 192.0.2.2; the host is 192.0.2.1 to it, and its way to everywhere.
-fn outside(networks: &Host) -> Sandbox {
-    let outside = networks.sandbox(&none("outside")).expect("a machine");
-    ip("link add out0 type veth peer name out1");
-    ip(&format!("link set out1 netns {}", outside.path.display()));
-    ip("addr add 192.0.2.1/24 dev out0");
-    ip("link set out0 up");
-    inside(&outside.path, || {
-        ip("addr add 192.0.2.2/24 dev out1");
-        ip("link set out1 up");
-        ip("route add default via 192.0.2.1");
-        // Looking makes the kernel look; it loses packets before.
-        ip("-brief link show dev out1");
-    });
-    ip("-brief link show dev out0");
-    outside
-}
+use common::{alone, ask, bridged, host, inside, ip, is_closed, none, outside, serve, tcp};
 
 /// Whether bridges show the host's rules what they pass on: some hosts do, and some do not.
 fn filter_bridges(yes: bool) {

@@ -7,12 +7,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use common::{alone, ask, bridged, host, id, none, options, serve, tcp};
-use dhow_network::{Host, HostOptions, SandboxRequest, Steps};
+use common::{
+    alone, ask, bridged, child_task, devices, host, id, none, options, run_child, serve, tcp, wait,
+};
+use dhow_network::{Host, HostOptions, SandboxRequest};
 
 const CHILD: &str = "DHOW_NETWORK_CRASH";
 /// What a child says when it got to its end.
@@ -44,24 +43,12 @@ fn live(networks: &Host, tell: &dyn Fn(&str)) {
 /// Not a test by itself: what the test below starts and kills.
 #[test]
 fn child() {
-    #[expect(clippy::disallowed_methods, reason = "how a test talks to its child")]
-    let Ok(task) = std::env::var(CHILD) else { return };
-    let (dir, nth) = task.rsplit_once(':').expect("directory and step");
-    let nth: usize = nth.parse().expect("a number");
-    let count = AtomicUsize::new(0);
-    let steps = Steps::watched(move |_| {
-        if count.fetch_add(1, Ordering::Relaxed) == nth {
-            let me = rustix::process::getpid();
-            rustix::process::kill_process(me, rustix::process::Signal::KILL).expect("a signal");
-        }
-        Ok(())
-    });
-    let dir = Path::new(dir);
+    let Some((dir, steps)) = child_task(CHILD) else { return };
     let tell = |words: &str| {
         let log = OpenOptions::new().append(true).create(true).open(dir.join("log"));
         writeln!(log.expect("a log"), "{words}").expect("a line");
     };
-    let networks = Host::open(HostOptions { steps, ready_max: 2, ..options(dir) });
+    let networks = Host::open(HostOptions { steps, ready_max: 2, ..options(&dir) });
     live(&networks.expect("networks"), &tell);
     tell(END);
 }
@@ -69,9 +56,9 @@ fn child() {
 #[test]
 fn killed_at_any_step_an_engine_leaves_what_it_gave() {
     alone("killed_at_any_step_an_engine_leaves_what_it_gave", |dir| {
-        let before = names();
+        let before = devices();
         for nth in 0.. {
-            run_child(dir, nth);
+            run_child(CHILD, dir, nth);
             let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
             check(dir, &log, nth);
             if log.ends_with(&format!("{END}\n")) {
@@ -86,24 +73,10 @@ fn killed_at_any_step_an_engine_leaves_what_it_gave() {
         }
         host(dir).dismantle().expect("an end");
         assert_eq!(fs::read_dir(dir.join("run/netns")).expect("a directory").count(), 0);
-        wait(|| names() == before);
+        wait(|| devices() == before);
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("mounts");
         assert!(!mounts.contains("/run/netns/"), "{mounts}");
     });
-}
-
-#[expect(clippy::disallowed_methods, reason = "only a process can be killed")]
-fn run_child(dir: &Path, nth: usize) {
-    let program = std::env::current_exe().expect("this program");
-    let mut child = Command::new(program);
-    child.args(["--exact", "child", "--nocapture"]).env(CHILD, format!("{}:{nth}", dir.display()));
-    let output = child.output().expect("a child");
-    let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
-    assert!(
-        killed || output.status.success(),
-        "{nth}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 /// What the next engine finds.
@@ -141,19 +114,4 @@ fn check(dir: &Path, log: &str, nth: usize) {
         networks.release(&request.id).expect("an end");
     }
     assert!(!networks.repair().expect("rules"), "{nth}: rules that nobody knows");
-}
-
-/// The devices there are.
-fn names() -> BTreeSet<String> {
-    let mut links = dhow_sys::Links::open().expect("a socket");
-    let links = links.list().expect("devices");
-    links.into_iter().map(|link| link.name.to_string_lossy().into_owned()).collect()
-}
-
-fn wait(until: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !until() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", names());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

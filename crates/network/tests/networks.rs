@@ -96,13 +96,15 @@ fn a_sandbox_in_use_comes_into_networks_and_leaves_them() {
         assert_eq!(more.endpoints.len(), 2);
         // Ports go with the way out.
         assert!(ask("127.0.0.1", 8080).is_some());
-        let less = networks.disconnect(&app.id, &front.key).expect("one less");
+        let less = networks.disconnect(&app.id, &front.key, false).expect("one less");
         assert_eq!(less.endpoints.len(), 1);
         assert!(less.endpoints[0].gateway.is_some());
         assert_eq!(less.endpoints[0].ports.len(), 2);
         assert!(ask("127.0.0.1", 8080).is_some());
-        assert!(words(networks.disconnect(&app.id, &front.key)).contains("is not connected"));
-        networks.disconnect(&app.id, &back.key).expect("none left");
+        assert!(
+            words(networks.disconnect(&app.id, &front.key, false)).contains("is not connected")
+        );
+        networks.disconnect(&app.id, &back.key, false).expect("none left");
         assert!(is_closed("127.0.0.1", 8080));
         // A later engine finds the same.
         drop(networks);
@@ -180,7 +182,7 @@ fn ipv6_has_addresses_of_its_own_and_published_ports() {
             .sandbox(&SandboxRequest { ports, ..in_networks("one", &[&six]) })
             .expect("a sandbox");
         let two = networks.sandbox(&in_networks("two", &[&six])).expect("a sandbox");
-        let _server10 = serve6(&one.path, 80);
+        let _server10 = serve(&one.path, 80);
         let to_one = one.endpoints[0].ipv6.expect("an address").to_string();
         assert!(inside(&two.path, || ask(&to_one, 80)).is_some());
         // By an address of the host, and from a neighbour; by [::1] only a monitor can.
@@ -191,21 +193,6 @@ fn ipv6_has_addresses_of_its_own_and_published_ports() {
         assert_eq!(forwards.len(), 1);
         assert_eq!(forwards[0].listen.to_string(), "[::1]:8080");
     });
-}
-
-fn serve6(path: &std::path::Path, port: u16) -> std::net::TcpListener {
-    use std::io::Write;
-    inside(path, || {
-        let listener =
-            std::net::TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, port)).expect("a port");
-        let own = listener.try_clone().expect("a listener");
-        std::thread::spawn(move || {
-            while let Ok((mut stream, from)) = own.accept() {
-                let _ = stream.write_all(from.ip().to_string().as_bytes());
-            }
-        });
-        listener
-    })
 }
 
 #[test]

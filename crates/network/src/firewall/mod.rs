@@ -12,7 +12,7 @@
 //! Invariant: what is in the table is what this value holds, or less, if somebody took some of it away;
 //! the next change then brings all of it back. Networks and ports are elements: rules never grow.
 //! A chain of another table can still drop what ours lets pass, which is told ([`Obstacle`]), not
-//! circumvented: nothing of others is changed.
+//! circumvented: nothing of others is changed. One such table is made for users, once ([`USERS`]).
 //! Absent on purpose: [::1], which no rule can redirect.
 
 mod rules;
@@ -28,16 +28,22 @@ use dhow_sys::{Errno, NetlinkError};
 use crate::address::Subnet;
 use crate::config::{GatewayMode, NetworkConfig};
 use crate::error::NetworkError;
-use crate::nft::{Batch, Conntrack, Dropping, Element, Keeping, Nft, name_key};
+use crate::nft::{Batch, Conntrack, Dropping, Element, Hook, Keeping, Nft, name_key};
 use crate::sandbox::Protocol;
 use rules::{
     BRIDGES, HAIRPIN, HAIRPIN6, INTERNAL, MASQUERADED, MASQUERADED6, OPEN, OPEN6, PORTS, PORTS6,
-    UNPROTECTED, UNPROTECTED6, WITHIN,
+    UNPROTECTED, UNPROTECTED6, USERS_PRIORITY, WITHIN,
 };
 
 /// How long and in what steps the table's last owner is given to die.
 const OWNER_WAIT: Duration = Duration::from_millis(5);
 const OWNER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The table that users write their own rules for containers into; what its chain drops is dropped before
+/// ours is asked. It is made where it is not there, and never touched again.
+const USERS: &str = "dhow-user";
+/// The chain in it.
+const USERS_CHAIN: &str = "forward";
 
 /// A port of the host: where a connection goes to before it is redirected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +116,8 @@ struct Member {
     first: Vec<u8>,
     /// The last key of a range.
     last: Option<Vec<u8>>,
+    /// The same for people.
+    words: String,
 }
 
 impl Member {
@@ -180,7 +188,53 @@ impl Firewall {
     /// Puts exactly these rules in force, whatever was there. Connections go on.
     pub(crate) fn assert(&mut self) -> Result<(), NetworkError> {
         let doing = format!("replace table {}", self.table);
-        self.replace().map_err(NetworkError::netlink(doing))
+        self.replace().map_err(NetworkError::netlink(doing))?;
+        self.offer().map_err(NetworkError::netlink(format!("make table {USERS}")))
+    }
+
+    /// Makes the users' table, where there is something that they may want to say something about.
+    fn offer(&mut self) -> Result<(), NetlinkError> {
+        if self.networks.is_empty() || self.nft.has_table(USERS)? {
+            return Ok(());
+        }
+        let batch = Batch::of(USERS).table(Keeping::Open);
+        self.nft.commit(batch.base_chain(USERS_CHAIN, "filter", Hook::Forward, USERS_PRIORITY))
+    }
+
+    /// What is in force of a network, in nftables' words: the elements that are the network's own, then the
+    /// rules that all networks have. Nothing, where the table is gone.
+    pub(crate) fn tell(&mut self, network: &NetworkConfig) -> Result<Vec<String>, NetworkError> {
+        let listing =
+            || NetworkError::netlink::<NetlinkError>(format!("list table {}", self.table));
+        let fault = listing();
+        if !self.nft.has_table(&self.table).map_err(fault)? {
+            return Ok(Vec::new());
+        }
+        let mut lines = vec![format!("table inet {}", self.table)];
+        for member in members(network) {
+            let keys = self.nft.keys(&self.table, member.set).unwrap_or_default();
+            if keys.contains(&member.first) {
+                lines.push(format!("set {}: {}", member.set, member.words));
+            }
+        }
+        let is_ours = |target: &Target| {
+            network.addresses().any(|addresses| addresses.subnet.contains(target.address))
+        };
+        let mut ports: Vec<_> = self.ports.iter().filter(|(_, target)| is_ours(target)).collect();
+        ports.sort_by_key(|(from, _)| (from.protocol, from.port, from.address));
+        let mut keys = self.nft.keys(&self.table, PORTS).unwrap_or_default();
+        keys.extend(self.nft.keys(&self.table, PORTS6).unwrap_or_default());
+        let keys: HashSet<_> = keys.into_iter().collect();
+        for (from, to) in ports.into_iter().filter(|(from, _)| keys.contains(&from.bytes())) {
+            let set = if from.address.is_ipv6() { PORTS6 } else { PORTS };
+            lines.push(format!(
+                "map {set}: {} . {} . {} : {} . {}",
+                from.address, from.protocol, from.port, to.address, to.port
+            ));
+        }
+        let told = rules::rules(Batch::in_words(&self.table), self.guards).words();
+        lines.extend(told.into_iter().map(|rule| format!("chain {rule}")));
+        Ok(lines)
     }
 
     fn replace(&mut self) -> Result<(), NetlinkError> {
@@ -314,13 +368,16 @@ impl Firewall {
 fn members(network: &NetworkConfig) -> Vec<Member> {
     let name = name_key(&network.interface);
     let mut members = Vec::new();
-    let mut add = |set, first: Vec<u8>, last| members.push(Member { set, first, last });
-    add(BRIDGES, name.to_vec(), None);
+    let called = &network.interface;
+    let mut add = |set, first: Vec<u8>, last, words: String| {
+        members.push(Member { set, first, last, words });
+    };
+    add(BRIDGES, name.to_vec(), None, called.clone());
     if network.internal {
-        add(INTERNAL, name.to_vec(), None);
+        add(INTERNAL, name.to_vec(), None, called.clone());
     }
     if network.icc {
-        add(WITHIN, [name, name].concat(), None);
+        add(WITHIN, [name, name].concat(), None, format!("{called} . {called}"));
     }
     let kinds = [
         (&network.ipv4, network.mode4, MASQUERADED, HAIRPIN, UNPROTECTED),
@@ -330,14 +387,15 @@ fn members(network: &NetworkConfig) -> Vec<Member> {
         let Some(addresses) = addresses else { continue };
         let nat = matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected);
         if network.masquerade && nat && !network.internal {
-            add(masqueraded, name.to_vec(), None);
+            add(masqueraded, name.to_vec(), None, called.clone());
         }
         if mode == GatewayMode::NatUnprotected {
-            add(unprotected, name.to_vec(), None);
+            add(unprotected, name.to_vec(), None, called.clone());
         }
         let key = |address: IpAddr| [octets(address), name.to_vec()].concat();
         let subnet: Subnet = addresses.subnet;
-        add(hairpin, key(subnet.first()), Some(key(subnet.last())));
+        let words = format!("{subnet} . {called}");
+        add(hairpin, key(subnet.first()), Some(key(subnet.last())), words);
     }
     members
 }
@@ -416,6 +474,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::config::DefaultNetwork;
 
     #[test]
     fn the_last_owner_is_given_time_to_die() {
@@ -441,6 +500,46 @@ mod tests {
         assert_eq!(published.bytes(), [127, 0, 0, 1, 17, 0, 0, 0, 0x12, 0x34, 0, 0]);
         let target = Target { address: Ipv4Addr::new(172, 17, 0, 2).into(), port: 80 };
         assert_eq!(target.bytes(), [172, 17, 0, 2, 0, 80, 0, 0]);
+    }
+
+    #[test]
+    fn what_users_wrote_into_their_table_stays() {
+        crate::nft::tests::alone(|other| {
+            let subnet: Subnet = "172.17.0.0/16".parse().expect("a subnet");
+            let addresses = DefaultNetwork::standard()
+                .addresses("172.17.0.1/16".parse().expect("an address"))
+                .expect("addresses");
+            let settings = DefaultNetwork::standard();
+            let network = NetworkConfig::default("br0".to_owned(), &settings, addresses, None);
+            let mut firewall = Firewall::new("t".to_owned(), false, false).expect("a socket");
+            firewall.assert().expect("rules");
+            assert!(!other.has_table(USERS).expect("an answer"), "without a network for nobody");
+            firewall.serve(&network);
+            firewall.assert().expect("rules");
+            let own = Batch::of(USERS).set("mine", crate::nft::SetKind::Names);
+            other.commit(own).expect("the table is the users'");
+            drop(firewall);
+            let mut next = Firewall::new("t".to_owned(), false, false).expect("a socket");
+            next.serve(&network);
+            next.assert().expect("rules");
+            assert_eq!(other.keys(USERS, "mine").expect("still there").len(), 0);
+            let target = Target { address: subnet.nth(2).expect("an address"), port: 80 };
+            let address = Ipv4Addr::UNSPECIFIED.into();
+            let port = Published { address, protocol: Protocol::Tcp, port: 8080 };
+            next.publish(&[(port, target)]).expect("a port");
+            let told = next.tell(&network).expect("rules");
+            for line in [
+                "table inet t",
+                "set bridges: br0",
+                "set hairpin: 172.17.0.0/16 . br0",
+                "map ports: 0.0.0.0 . tcp . 8080 : 172.17.0.2 . 80",
+                "chain forward: iifname @bridges accept",
+            ] {
+                assert!(told.iter().any(|one| one == line), "{line} in {told:#?}");
+            }
+            next.remove().expect("an end");
+            assert_eq!(next.tell(&network).expect("no rules"), [""; 0]);
+        });
     }
 
     #[test]

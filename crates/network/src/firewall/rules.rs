@@ -29,6 +29,8 @@ pub(super) const UNPROTECTED6: &str = "unprotected6";
 const RAW: i32 = -300;
 const DESTINATION_NAT: i32 = -100;
 const FILTER: i32 = 0;
+/// Before ours: what users drop never gets there.
+pub(super) const USERS_PRIORITY: i32 = FILTER - 1;
 const SOURCE_NAT: i32 = 100;
 
 const NFPROTO_IPV4: u8 = 2;

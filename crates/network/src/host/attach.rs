@@ -41,8 +41,9 @@ impl Attaching {
                 return Err(error);
             }
         };
-        let prefix = |addresses: &Option<crate::config::Addresses>| {
-            addresses.as_ref().map_or(0, |addresses| addresses.subnet.prefix())
+        let prefix = |address: Option<IpAddr>| {
+            let around = address.and_then(|address| config.around(address));
+            around.map_or(0, |addresses| addresses.subnet.prefix())
         };
         let mac = request.mac.or_else(|| ipv4.and_then(to_v4).map(Mac::of)).or_else(|| {
             let bits = ipv6.and_then(to_v6).map(|address| address.to_bits());
@@ -53,10 +54,10 @@ impl Attaching {
             interface: request.interface.clone().unwrap_or_default(),
             mac: mac.unwrap_or(Mac::local(0)),
             ipv4: ipv4.and_then(to_v4),
-            prefix: prefix(&config.ipv4),
+            prefix: prefix(ipv4),
             gateway: None,
             ipv6: ipv6.and_then(to_v6),
-            prefix6: if ipv6.is_some() { prefix(&config.ipv6) } else { 0 },
+            prefix6: prefix(ipv6),
             gateway6: None,
             gateway_priority: request.gateway_priority,
             ports: Vec::new(),
@@ -141,14 +142,10 @@ impl Attaching {
 
     fn addressing(&self, endpoint: &Endpoint) -> Addressing {
         let config = self.network.config();
-        let own = |address: Option<IpAddr>, addresses: &Option<crate::config::Addresses>| {
-            address.zip(addresses.as_ref().map(|addresses| addresses.subnet))
-        };
+        let own = |address: IpAddr| Some((address, config.around(address)?.subnet));
+        let both = [endpoint.address(false), endpoint.address(true)];
         let mut addresses: Vec<(IpAddr, Subnet)> =
-            [own(endpoint.address(false), &config.ipv4), own(endpoint.address(true), &config.ipv6)]
-                .into_iter()
-                .flatten()
-                .collect();
+            both.into_iter().flatten().filter_map(own).collect();
         // Neighbours are asked for from this one where a packet comes from another device's address.
         let own = endpoint.ipv6.map(|_| IpAddr::V6(endpoint.mac.link_local()));
         addresses.extend(self.request.link_local.iter().chain(&own).filter_map(|one| {

@@ -29,9 +29,15 @@ impl Host {
         self.change(id, |whole| self.connect_whole(whole, request))
     }
 
-    /// Takes a sandbox's place in a network away.
-    pub fn disconnect(&self, id: &SandboxId, key: &str) -> Result<Sandbox, NetworkError> {
-        self.change(id, |whole| self.disconnect_whole(whole, key))
+    /// Takes a sandbox's place in a network away; from the books alone, if its namespace cannot be entered and
+    /// that is no obstacle (`force`).
+    pub fn disconnect(
+        &self,
+        id: &SandboxId,
+        key: &str,
+        force: bool,
+    ) -> Result<Sandbox, NetworkError> {
+        self.change(id, |whole| self.disconnect_whole(whole, key, force))
     }
 
     /// Publishes more ports of a sandbox, all or none; `name` is what errors call it.
@@ -127,25 +133,35 @@ impl Host {
         attaching.attach(namespace, None, &attaching.endpoint)?;
         let mut endpoints = whole.sandbox.endpoints.clone();
         endpoints.push(attaching.endpoint.clone());
-        self.reroute(whole, endpoints, namespace)?;
+        self.reroute(whole, endpoints, Some(namespace))?;
         steps.at("unmark change")?;
         self.records.remove_mark(&id)
     }
 
-    fn disconnect_whole(&self, whole: &mut Whole, key: &str) -> Result<(), NetworkError> {
+    fn disconnect_whole(
+        &self,
+        whole: &mut Whole,
+        key: &str,
+        force: bool,
+    ) -> Result<(), NetworkError> {
         let id = whole.sandbox.id.clone();
         let position = whole.sandbox.endpoints.iter().position(|one| one.network == key);
         let missing = || NetworkError::NotConnected { id: id.clone(), network: key.to_owned() };
         let at = position.ok_or_else(missing)?;
-        let mut namespace = self.entered(&id)?;
+        let mut namespace = match self.entered(&id) {
+            Err(_) if force => None,
+            entered => Some(entered?),
+        };
         let mut endpoints = whole.sandbox.endpoints.clone();
         let gone = endpoints.remove(at);
         let steps = &self.options.steps;
         steps.at("mark change")?;
         self.records.put_mark(&id, &gone.interface)?;
-        self.reroute(whole, endpoints, &mut namespace)?;
+        self.reroute(whole, endpoints, namespace.as_mut())?;
         steps.at("disconnect")?;
-        remove_device(&mut namespace, &gone.interface)?;
+        if let Some(namespace) = &mut namespace {
+            remove_device(namespace, &gone.interface)?;
+        }
         if let Ok(network) = self.network(key) {
             let both = [gone.address(false), gone.address(true)];
             both.into_iter().flatten().for_each(|address| network.give_back(address));
@@ -159,7 +175,7 @@ impl Host {
         &self,
         whole: &mut Whole,
         mut endpoints: Vec<Endpoint>,
-        namespace: &mut Namespace,
+        namespace: Option<&mut Namespace>,
     ) -> Result<(), NetworkError> {
         let networks = lock(&self.networks).clone();
         let publishing = choose_gateways(&mut endpoints, &networks);
@@ -175,7 +191,9 @@ impl Host {
             return Err(error);
         }
         self.options.steps.at("routes")?;
-        self.set_routes(&whole.sandbox, namespace)?;
+        if let Some(namespace) = namespace {
+            self.set_routes(&whole.sandbox, namespace)?;
+        }
         self.options.steps.at("move ports")?;
         self.move_ports(whole, &old)
     }

@@ -81,18 +81,23 @@ impl Host {
         others: &[Subnet],
     ) -> Result<NetworkConfig, NetworkError> {
         let overlapping = |subnet: &Subnet| others.iter().any(|other| other.overlaps(*subnet));
-        for pool in wants.ipv4.iter().chain(&wants.ipv6) {
-            if let Some(subnet) = pool.subnet.filter(overlapping) {
+        let mut own: Vec<Subnet> = Vec::new();
+        for subnet in wants.all().filter_map(|pool| pool.subnet) {
+            let twice = own.iter().any(|other| other.overlaps(subnet));
+            if overlapping(&subnet) || twice {
                 return Err(NetworkError::Overlap { subnet });
             }
+            own.push(subnet);
         }
-        // Docker's first subnet is the default network's, whether that is there already or not.
-        let skip = usize::from(self.options.pool.is_none());
+        // The first subnet is the default network's, whether that is there already or not.
+        let default = &self.options.default;
+        let chosen = default.is_absent || default.address.is_some() || default.range.is_some();
+        let (skip, pools) = (usize::from(!chosen), &self.options.pools);
         let ipv4 = match wants.ipv4 {
             Some(pool) => {
                 let subnet = match pool.subnet {
                     Some(subnet) => subnet,
-                    None => bridge::free_subnet(links, others, skip)?,
+                    None => bridge::free_subnet(links, others, pools, skip)?,
                 };
                 Some(pool.settle(subnet)?)
             }
@@ -102,12 +107,15 @@ impl Host {
             Some(pool) => {
                 let subnet = match pool.subnet {
                     Some(subnet) => subnet,
-                    None => bridge::free_subnet6(links, others, self.options.instance)?,
+                    None => bridge::free_subnet6(links, others, pools, self.options.instance)?,
                 };
                 Some(pool.settle(subnet)?)
             }
             None => None,
         };
+        let settle = |pool: Wanted| pool.subnet.map(|subnet| pool.settle(subnet)).transpose();
+        let more = wants.more.into_iter().filter_map(|pool| settle(pool).transpose());
+        let more = more.collect::<Result<_, _>>()?;
         let instance = self.options.instance;
         let (interface, is_foreign) = device_of(request, &settings, links, instance)?;
         Ok(NetworkConfig {
@@ -119,6 +127,7 @@ impl Host {
             mtu: settings.mtu,
             ipv4,
             ipv6,
+            more,
             internal: request.internal,
             icc: settings.icc,
             masquerade: settings.masquerade,
@@ -158,6 +167,7 @@ fn device_of(
 struct Wants {
     ipv4: Option<Wanted>,
     ipv6: Option<Wanted>,
+    more: Vec<Wanted>,
 }
 
 /// One kind of them.
@@ -172,30 +182,39 @@ struct Wanted {
 impl Wants {
     fn of(request: &NetworkRequest, settings: &Settings) -> Result<Self, NetworkError> {
         let mut faults = Vec::new();
-        let (mut ipv4, mut ipv6) = (None, None);
+        let (mut ipv4, mut ipv6, mut more) = (None, None, Vec::new());
         for pool in &request.pools {
             let wanted = Wanted::read(pool, &mut faults);
             let is_ipv6 = wanted.subnet.is_some_and(Subnet::is_ipv6)
                 || wanted.subnet.is_none() && wanted.gateway.is_some_and(|one| one.is_ipv6());
             let place = if is_ipv6 { &mut ipv6 } else { &mut ipv4 };
-            if place.replace(wanted).is_some() {
-                let kind = if is_ipv6 { "IPv6" } else { "IPv4" };
-                faults.push(format!("only one {kind} subnet is supported for a network"));
+            match place {
+                None => *place = Some(wanted),
+                Some(_) => more.push(wanted),
             }
         }
         if !faults.is_empty() {
             let words = format!("invalid network config:\n{}", faults.join("\n"));
             return Err(NetworkError::InvalidAddresses { words });
         }
+        if !more.is_empty() && settings.kind == Kind::Bridge {
+            return Err(NetworkError::SeveralSubnets);
+        }
         let has4 = request.ipv4.or(settings.ipv4).unwrap_or(true);
         let has6 = request.ipv6.or(settings.ipv6).unwrap_or(ipv6.is_some());
         if !has4 && !has6 {
             return Err(NetworkError::NoAddresses);
         }
+        more.retain(|one| one.subnet.is_some_and(|one| if one.is_ipv6() { has6 } else { has4 }));
         Ok(Self {
             ipv4: has4.then(|| ipv4.unwrap_or_default()),
             ipv6: has6.then(|| ipv6.unwrap_or_default()),
+            more,
         })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Wanted> {
+        self.ipv4.iter().chain(&self.ipv6).chain(&self.more)
     }
 }
 
@@ -269,7 +288,7 @@ impl Wanted {
         if gateway.is_none() {
             return Err(NetworkError::SubnetTooSmall { subnet });
         }
-        Ok(Addresses { subnet, range, gateway, auxiliary })
+        Ok(Addresses { subnet, range, gateway, host: None, auxiliary })
     }
 }
 

@@ -18,9 +18,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::address::Subnet;
 use crate::bridge;
-use crate::config::NetworkConfig;
+use crate::config::{AddressPool, DefaultNetwork, Kind, NetworkConfig};
 use crate::error::NetworkError;
 use crate::firewall::{Firewall, Obstacle, Published};
 use crate::instance::Instance;
@@ -45,8 +44,11 @@ pub struct HostOptions {
     pub exec_root: PathBuf,
     /// The mark on bridges and rules.
     pub instance: Instance,
-    /// The default network's addresses (`--bip`); otherwise the first of Docker's that are nobody's.
-    pub pool: Option<Subnet>,
+    /// The network that every engine has.
+    pub default: DefaultNetwork,
+    /// Where subnets come from that nobody chose; Docker's, and of IPv6 the engine's own, where nothing is
+    /// said of a kind.
+    pub pools: Vec<AddressPool>,
     /// The networks that users made, as the engine has them on record.
     pub networks: Vec<NetworkConfig>,
     /// A file that all engines of the host lock while they look for free addresses.
@@ -220,6 +222,11 @@ impl Host {
         Ok(ids)
     }
 
+    /// Whether there is a default network at all.
+    pub fn has_default(&self) -> bool {
+        !self.options.default.is_absent
+    }
+
     /// The default network, once it has been needed.
     pub fn default_network(&self) -> Option<NetworkConfig> {
         let networks = lock(&self.networks);
@@ -232,6 +239,17 @@ impl Host {
             return Ok(Vec::new());
         }
         self.with_firewall(Firewall::obstacles)
+    }
+
+    /// What is in force of a network, in nftables' words, a rule or element a line; nothing of one that has
+    /// no rules, or that nobody needed so far.
+    pub fn rules(&self, key: &str) -> Result<Vec<String>, NetworkError> {
+        let network = lock(&self.networks).get(key).cloned();
+        let bridge = |network: &Arc<Network>| matches!(network.config().kind, Kind::Bridge);
+        match network.filter(bridge) {
+            Some(network) => self.with_firewall(|firewall| firewall.tell(network.config())),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Brings the rules back if somebody took them away; says whether that was so. For a clock, or for
@@ -264,6 +282,7 @@ impl Host {
             self.with_firewall(Firewall::remove)?;
         }
         let instance = self.options.instance;
+        let is_foreign = self.options.default.interface.is_some();
         let marks = [("forwarding", guards), ("forwarding6", guards6)];
         let marks: Vec<_> =
             marks.iter().filter(|(_, made)| *made).map(|(name, _)| self.guard_mark(name)).collect();
@@ -274,10 +293,12 @@ impl Host {
         for mark in marks {
             std::fs::remove_file(&mark).map_err(NetworkError::io("remove", mark))?;
         }
-        for config in configs {
-            bridge::remove(instance, &config)?;
+        for config in configs.iter().filter(|config| !config.is_foreign) {
+            bridge::remove(instance, config)?;
         }
-        bridge::remove_default(instance)?;
+        if !is_foreign {
+            bridge::remove_default(instance)?;
+        }
         bridge::remove_strangers(instance, |_| false)
     }
 

@@ -36,8 +36,8 @@ pub(super) struct Network {
 
 #[derive(Debug)]
 struct Pools {
-    ipv4: Option<Pool>,
-    ipv6: Option<Pool>,
+    /// Of both kinds, those that are looked at first before the others.
+    all: Vec<Pool>,
     last: LastGiven,
 }
 
@@ -79,23 +79,21 @@ impl Network {
     fn of(device: Device, exec_root: &Path, ready_max: usize) -> Result<Self, NetworkError> {
         let config = &device.config;
         let pool = |addresses: &crate::config::Addresses| {
-            let reserved = addresses.gateway.iter().chain(addresses.auxiliary.values());
-            Pool::of(addresses.subnet, addresses.range, reserved.copied())
+            Pool::of(addresses.subnet, addresses.range, addresses.reserved())
         };
         let name = match config.is_default() {
             true => "last-given".to_owned(),
             false => format!("last-given-{}", config.key.get(..12).unwrap_or(&config.key)),
         };
         let (last, given) = LastGiven::open(exec_root.join("network").join(name))?;
-        let mut ipv4 = config.ipv4.as_ref().map(pool);
-        let ipv6 = config.ipv6.as_ref().map(pool);
-        if let (Some(pool), Some(given)) = (&mut ipv4, given) {
-            pool.pass(given);
+        let mut all: Vec<_> = config.addresses().map(pool).collect();
+        if let Some(given) = given {
+            all.iter_mut().for_each(|pool| pool.pass(given));
         }
         Ok(Self {
             device,
             ready: ReadyPool::new(ready_max),
-            pools: Mutex::new(Pools { ipv4, ipv6, last }),
+            pools: Mutex::new(Pools { all, last }),
         })
     }
 
@@ -107,37 +105,35 @@ impl Network {
         wanted: Option<IpAddr>,
     ) -> Result<Option<IpAddr>, NetworkError> {
         let mut pools = lock(&self.pools);
-        let Pools { ipv4, ipv6, last } = &mut *pools;
-        let pool = if is_ipv6 { ipv6 } else { ipv4 };
-        let Some(pool) = pool else {
+        let Pools { all, last } = &mut *pools;
+        let mut of_kind: Vec<_> = all.iter_mut().filter(|pool| pool.is_ipv6() == is_ipv6).collect();
+        if of_kind.is_empty() {
             return match wanted {
                 Some(address) => Err(NetworkError::NoSuchKind { address }),
                 None => Ok(None),
             };
-        };
+        }
         let Some(address) = wanted else {
             let network = self.config().name.clone();
-            let address = pool.take().ok_or(NetworkError::NoAddress { network, is_ipv6 })?;
+            let address = of_kind.iter_mut().find_map(|pool| pool.take());
+            let address = address.ok_or(NetworkError::NoAddress { network, is_ipv6 })?;
             let noted = if is_ipv6 { Ok(()) } else { last.set(address) };
             if noted.is_err() {
-                pool.give_back(address);
+                of_kind.iter_mut().for_each(|pool| pool.give_back(address));
             }
             return noted.map(|()| Some(address));
         };
-        match pool.take_this(address) {
-            Ok(()) => Ok(Some(address)),
-            Err(Refusal::Taken) => Err(NetworkError::AddressTaken { address }),
-            Err(Refusal::Outside) => Err(NetworkError::AddressOutside { address }),
+        let tries = of_kind.iter_mut().map(|pool| pool.take_this(address));
+        let mut refused = tries.filter(|taken| *taken != Err(Refusal::Outside));
+        match refused.next() {
+            Some(Ok(())) => Ok(Some(address)),
+            Some(Err(Refusal::Taken)) => Err(NetworkError::AddressTaken { address }),
+            None | Some(Err(Refusal::Outside)) => Err(NetworkError::AddressOutside { address }),
         }
     }
 
     pub(super) fn give_back(&self, address: IpAddr) {
-        let mut pools = lock(&self.pools);
-        let pools = &mut *pools;
-        let pool = if address.is_ipv6() { &mut pools.ipv6 } else { &mut pools.ipv4 };
-        if let Some(pool) = pool {
-            pool.give_back(address);
-        }
+        lock(&self.pools).all.iter_mut().for_each(|pool| pool.give_back(address));
     }
 }
 
@@ -153,7 +149,10 @@ impl Host {
             return Ok(network.clone());
         }
         match key {
-            DEFAULT_NETWORK => self.make_default(self.options.pool, true),
+            DEFAULT_NETWORK if self.options.default.is_absent => {
+                Err(NetworkError::UnknownNetwork { name: key.to_owned() })
+            }
+            DEFAULT_NETWORK => self.make_default(None),
             key => {
                 let config = lock(&self.known).get(key).cloned();
                 let unknown = || NetworkError::UnknownNetwork { name: key.to_owned() };
@@ -177,7 +176,7 @@ impl Host {
             let is_made = lock(&self.networks).contains_key(&endpoint.network);
             if !is_made && endpoint.network == DEFAULT_NETWORK {
                 let around = |address| Subnet::around(address, endpoint.prefix);
-                self.make_default(endpoint.ipv4.and_then(around), false)?;
+                self.make_default(endpoint.ipv4.and_then(around))?;
             }
             // One that is not on record any more leaves its sandboxes what they have.
             let Ok(network) = self.network(&endpoint.network) else { continue };
@@ -200,18 +199,19 @@ impl Host {
         })
     }
 
-    fn make_default(
-        &self,
-        pool: Option<Subnet>,
-        may_replace: bool,
-    ) -> Result<Arc<Network>, NetworkError> {
+    /// `used` is the subnet that sandboxes have addresses of: then it is no other, whatever is set.
+    fn make_default(&self, used: Option<Subnet>) -> Result<Arc<Network>, NetworkError> {
         self.options.steps.at("bridge")?;
-        let name = self.options.instance.bridge();
         let _turn = bridge::lock(&self.options.lock)?;
         let mut links = open_links()?;
-        let others = self.subnets();
-        let subnet = bridge::settle_default(&mut links, &name, pool, may_replace, &others)?;
-        self.bring_up(&mut links, &NetworkConfig::default(name, subnet))
+        let choice = bridge::Choice {
+            settings: &self.options.default,
+            instance: self.options.instance,
+            others: &self.subnets(),
+            pools: &self.options.pools,
+        };
+        let config = choice.settle(&mut links, used)?;
+        self.bring_up(&mut links, &config)
     }
 
     fn make_network(&self, config: &NetworkConfig) -> Result<Arc<Network>, NetworkError> {

@@ -64,8 +64,10 @@ pub(super) fn choose_gateways(endpoints: &mut [Endpoint], networks: &Networks) -
     let config = |endpoint: &Endpoint| networks.get(&endpoint.network).map(|one| one.config());
     let best = |endpoints: &[Endpoint], is_ipv6: bool| {
         let leads = |endpoint: &(usize, &Endpoint)| {
-            let way = config(endpoint.1).and_then(|config| config.gateway(is_ipv6));
-            way.is_some() && endpoint.1.address(is_ipv6).is_some()
+            let address = endpoint.1.address(is_ipv6);
+            config(endpoint.1)
+                .zip(address)
+                .is_some_and(|(config, own)| config.gateway(own).is_some())
         };
         let rank = |endpoint: &(usize, &Endpoint)| {
             let name = config(endpoint.1).map(|config| config.name.clone());
@@ -77,7 +79,7 @@ pub(super) fn choose_gateways(endpoints: &mut [Endpoint], networks: &Networks) -
     for (at, endpoint) in endpoints.iter_mut().enumerate() {
         let way = |is_ipv6, out| {
             let config = networks.get(&endpoint.network).map(|one| one.config())?;
-            config.gateway(is_ipv6).filter(|_| out == Some(at))
+            config.gateway(endpoint.address(is_ipv6)?).filter(|_| out == Some(at))
         };
         let (way4, way6) = (way(false, out4), way(true, out6));
         endpoint.gateway = way4.and_then(to_v4);

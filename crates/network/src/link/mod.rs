@@ -73,6 +73,8 @@ pub(crate) struct Found {
     pub(crate) alias: String,
     /// What it is: `bridge`, `veth`; nothing for hardware.
     pub(crate) kind: String,
+    /// The largest packet.
+    pub(crate) mtu: u32,
 }
 
 /// What a new pair of devices is to be.
@@ -234,6 +236,12 @@ impl Links {
         self.socket.tell([make, port])
     }
 
+    /// Gives a device another largest packet.
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
+        let request = NetlinkRequest::new(RTM_NEWLINK, 0, &link(index, Up::AsIs));
+        self.socket.tell([request.attribute(IFLA_MTU, &mtu.to_ne_bytes())])
+    }
+
     /// Brings a device up, without an address of any kind.
     pub(crate) fn bring_up(&mut self, index: u32) -> Result<(), NetlinkError> {
         let request = |up| NetlinkRequest::new(RTM_NEWLINK, 0, &link(index, up));
@@ -338,7 +346,9 @@ fn found(body: &[u8]) -> Option<Found> {
     });
     let name = value(IFLA_IFNAME).map(text).unwrap_or_default();
     let alias = value(IFLA_IFALIAS).map(text).unwrap_or_default();
-    Some(Found { index, name, alias, kind: kind.unwrap_or_default() })
+    let mtu = value(IFLA_MTU).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
+    let (kind, mtu) = (kind.unwrap_or_default(), mtu.unwrap_or_default());
+    Some(Found { index, name, alias, kind, mtu })
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -8,6 +8,7 @@
 
 mod conntrack;
 mod expression;
+mod text;
 
 use dhow_sys::{Errno, NetlinkError, NetlinkRequest, NetlinkSocket, netlink_attributes};
 use rustix::net::netlink::NETFILTER;
@@ -243,12 +244,24 @@ pub(crate) struct Batch {
     table: String,
     requests: Vec<NetlinkRequest>,
     sets: u32,
+    /// Its rules in words, where somebody wants them.
+    told: Option<Vec<String>>,
 }
 
 impl Batch {
     /// None so far.
     pub(crate) fn of(table: &str) -> Self {
-        Self { table: table.to_owned(), requests: Vec::new(), sets: 0 }
+        Self { table: table.to_owned(), requests: Vec::new(), sets: 0, told: None }
+    }
+
+    /// None so far, for whoever wants its rules in words.
+    pub(crate) fn in_words(table: &str) -> Self {
+        Self { told: Some(Vec::new()), ..Self::of(table) }
+    }
+
+    /// What rules there are, each with its chain before it.
+    pub(crate) fn words(self) -> Vec<String> {
+        self.told.unwrap_or_default()
     }
 
     /// The table goes, with all that is in it; it need not be there.
@@ -381,6 +394,9 @@ impl Batch {
 
     /// A rule at the end of a chain.
     pub(crate) fn rule(mut self, chain: &str, expressions: &[Expression<'_>]) -> Self {
+        if let Some(told) = &mut self.told {
+            told.push(format!("{chain}: {}", text::rule(expressions)));
+        }
         let rule = request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND)
             .text(NFTA_RULE_TABLE, &self.table)
             .text(NFTA_RULE_CHAIN, chain)

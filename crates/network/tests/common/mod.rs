@@ -2,26 +2,25 @@
 //! directory in memory. Nothing of it is seen from outside, and all of it is gone with the thread.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dhow_network::{
-    DEFAULT_NETWORK, EndpointRequest, Host, HostOptions, Instance, PortMapping, Protocol,
-    SandboxId, SandboxRequest, Steps,
+    DEFAULT_NETWORK, DefaultNetwork, EndpointRequest, Host, HostOptions, Instance, PortMapping,
+    Protocol, Sandbox, SandboxId, SandboxRequest, Steps,
 };
 use dhow_sys::Namespaces;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 /// Runs `work` there, with the directory in memory; as anybody but root it says so and does nothing.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn alone(test: &str, work: impl FnOnce(&Path) + Send) {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED {test}: needs root");
-        return;
+        return skip(test, "needs root");
     }
     let dir = scratch();
     let result = std::thread::scope(|scope| {
@@ -35,6 +34,12 @@ pub(crate) fn alone(test: &str, work: impl FnOnce(&Path) + Send) {
     if let Err(panic) = result {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Says that a test cannot be here, and why.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn skip(test: &str, why: &str) {
+    eprintln!("SKIPPED {test}: {why}");
 }
 
 fn enter(dir: &Path) {
@@ -65,7 +70,8 @@ pub(crate) fn options(dir: &Path) -> HostOptions {
     HostOptions {
         exec_root: dir.join("run"),
         instance: Instance::of(&dir.join("lib")),
-        pool: None,
+        default: DefaultNetwork::standard(),
+        pools: Vec::new(),
         networks: Vec::new(),
         lock: dir.join("lock"),
         ready_max: 0,
@@ -116,6 +122,28 @@ pub(crate) fn inside<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> T
     })
 }
 
+/// The one machine outside, at 192.0.2.2 and 2001:db8::2; the host is 192.0.2.1 and 2001:db8::1 to it, and its
+/// way to everywhere.
+pub(crate) fn outside(networks: &Host) -> Sandbox {
+    let outside = networks.sandbox(&none("outside")).expect("a machine");
+    ip("link add out0 type veth peer name out1");
+    ip(&format!("link set out1 netns {}", outside.path.display()));
+    ip("addr add 192.0.2.1/24 dev out0");
+    ip("addr add 2001:db8::1/64 dev out0 nodad");
+    ip("link set out0 up");
+    inside(&outside.path, || {
+        ip("addr add 192.0.2.2/24 dev out1");
+        ip("addr add 2001:db8::2/64 dev out1 nodad");
+        ip("link set out1 up");
+        ip("route add default via 192.0.2.1");
+        ip("-6 route add default via 2001:db8::1");
+        // Looking makes the kernel look; it loses packets before.
+        ip("-brief link show dev out1");
+    });
+    ip("-brief link show dev out0");
+    outside
+}
+
 /// A server in a namespace, until it is dropped.
 pub(crate) struct Server {
     listener: TcpListener,
@@ -126,11 +154,12 @@ pub(crate) struct Server {
 #[must_use]
 pub(crate) fn serve(path: &Path, port: u16) -> Server {
     inside(path, || {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a port");
         let own = listener.try_clone().expect("a listener");
         let thread = std::thread::spawn(move || {
             while let Ok((mut stream, from)) = own.accept() {
-                let _ = stream.write_all(from.ip().to_string().as_bytes());
+                let from = from.ip().to_canonical().to_string();
+                let _ = stream.write_all(from.as_bytes());
             }
         });
         Server { listener, thread: Some(thread) }
@@ -165,9 +194,64 @@ fn ask_within(limit: Duration, address: &str, port: u16) -> Option<String> {
 }
 
 /// Runs the program `ip`, for what belongs to the test's machine and not to the engine.
-#[expect(clippy::disallowed_methods, reason = "a test's machine is made by a program")]
 pub(crate) fn ip(arguments: &str) {
+    ip_told(arguments);
+}
+
+/// What the program `ip` says.
+#[expect(clippy::disallowed_methods, reason = "a test's machine is looked at by a program")]
+pub(crate) fn ip_told(arguments: &str) -> String {
     let output = std::process::Command::new("ip").args(arguments.split(' ')).output();
     let output = output.expect("the program ip");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The devices there are.
+pub(crate) fn devices() -> BTreeSet<String> {
+    let mut links = dhow_sys::Links::open().expect("a socket");
+    let links = links.list().expect("devices");
+    links.into_iter().map(|link| link.name.to_string_lossy().into_owned()).collect()
+}
+
+/// Waits until it is so.
+pub(crate) fn wait(until: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !until() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", devices());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Begins this test program's test `child` with a task, which is an engine that will be killed.
+#[expect(clippy::disallowed_methods, reason = "only a process can be killed")]
+pub(crate) fn run_child(variable: &str, dir: &Path, nth: usize) {
+    let program = std::env::current_exe().expect("this program");
+    let mut child = std::process::Command::new(program);
+    let task = format!("{}:{nth}", dir.display());
+    child.args(["--exact", "child", "--nocapture"]).env(variable, task);
+    let output = child.output().expect("a child");
+    let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
+    assert!(
+        killed || output.status.success(),
+        "{nth}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A child's task: its directory, and steps that kill it at the one that is named; nothing for whoever is none.
+pub(crate) fn child_task(variable: &str) -> Option<(PathBuf, Steps)> {
+    #[expect(clippy::disallowed_methods, reason = "how a test talks to its child")]
+    let task = std::env::var(variable).ok()?;
+    let (dir, nth) = task.rsplit_once(':').expect("directory and step");
+    let nth: usize = nth.parse().expect("a number");
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let steps = Steps::watched(move |_| {
+        if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == nth {
+            let me = rustix::process::getpid();
+            rustix::process::kill_process(me, rustix::process::Signal::KILL).expect("a signal");
+        }
+        Ok(())
+    });
+    Some((PathBuf::from(dir), steps))
 }
