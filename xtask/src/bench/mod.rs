@@ -1,5 +1,5 @@
 //! `cargo xtask bench runtime`: what one container costs, side by side. `bench images`: what images cost.
-//! `bench engine`: what a container costs with an engine around it.
+//! `bench engine`: what a container costs with an engine around it. `bench network`: what networks carry.
 //!
 //! Commands are interleaved (A B C A B C …), once with an idle gap before each start, as a user at a
 //! prompt meets it, and once without: a tight loop hides the kernel's grace periods. Ratios are taken
@@ -11,6 +11,7 @@ mod engine;
 mod images;
 mod lane;
 mod meter;
+mod network;
 mod statistics;
 mod weight;
 
@@ -36,7 +37,7 @@ cargo xtask bench runtime [--rounds N] [--gap MS] [--config FILE] [--runtime NAM
   --gap      the idle gap in milliseconds (50)
   --config   another config.json than the built-in one
   --runtime  instead of dhow, crun and runc (repeatable; the first is compared with the others)
-cargo xtask bench images --help and bench engine --help tell of the others.";
+cargo xtask bench images --help, bench engine --help and bench network --help tell of the others.";
 
 struct Plan {
     rounds: usize,
@@ -59,6 +60,7 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
         match what.to_str() {
             Some("images") => return images::run(rest),
             Some("engine") => return engine::run(rest),
+            Some("network") => return network::run(rest),
             _ => {}
         }
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 
-use self::peer::{Kind, Peer};
+pub(super) use self::peer::{Kind, Peer};
 use super::meter::Meter;
 use super::statistics::Summary;
 use super::{Weather, summary};
@@ -34,7 +34,8 @@ cargo xtask bench engine [--rounds N] [--gap MS] [--only NAME ...] [--crowd N]
   --only    engines: dhow, docker, podman (repeatable; all; the first is compared with the others)
   --crowd   containers that are started at once and then run side by side; 0 leaves this out (100)";
 
-const IMAGE: &str = "bench:1";
+/// What [`pack`] calls the image.
+pub(super) const IMAGE: &str = "bench:1";
 
 struct Plan {
     rounds: usize,
@@ -121,8 +122,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Plan>, TaskError> {
             Long("crowd") => plan.crowd = arguments.value()?.parse()?,
             Long("inside") => plan.inside = true,
             Long("only") => {
-                let name = arguments.value()?.string()?;
-                let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
+                let Some(kind) = Kind::named(&arguments.value()?.string()?) else {
                     return Ok(None);
                 };
                 plan.kinds.push(kind);
@@ -138,7 +138,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Plan>, TaskError> {
 }
 
 fn measure(plan: &Plan, meter: &Meter, dir: &Path, cgroup: &str) -> Result<(), TaskError> {
-    let archive = pack(dir)?;
+    let root = dir.join("root");
+    fs::create_dir(&root).at("create", &root)?;
+    busybox::make_rootfs(&root)?;
+    let archive = pack(dir, &root)?;
     let mut peers = Vec::new();
     for kind in &plan.kinds {
         let peer = Peer::start(*kind, &dir.join(kind.name()), cgroup)?;
@@ -167,13 +170,10 @@ fn measure(plan: &Plan, meter: &Meter, dir: &Path, cgroup: &str) -> Result<(), T
     Ok(())
 }
 
-/// The host's busybox as an archive that every engine loads.
-fn pack(dir: &Path) -> Result<PathBuf, TaskError> {
-    let root = dir.join("root");
-    fs::create_dir(&root).at("create", &root)?;
-    busybox::make_rootfs(&root)?;
+/// A root as an archive of an image of one layer that every engine loads.
+pub(super) fn pack(dir: &Path, root: &Path) -> Result<PathBuf, TaskError> {
     let layer = dir.join("layer.tar");
-    run_command(Command::new("tar").arg("-cf").arg(&layer).arg("-C").arg(&root).arg("."))?;
+    run_command(Command::new("tar").arg("-cf").arg(&layer).arg("-C").arg(root).arg("."))?;
     let digest = read(Command::new("sha256sum").arg(&layer))?;
     let digest = digest.split_whitespace().next().unwrap_or_default();
     let config = serde_json::json!({
@@ -225,7 +225,8 @@ fn round(
     Ok(())
 }
 
-fn timed(command: &mut Command, what: &str, kind: Kind) -> Result<Duration, TaskError> {
+/// How long a command that must succeed takes.
+pub(super) fn timed(command: &mut Command, what: &str, kind: Kind) -> Result<Duration, TaskError> {
     let begun = Instant::now();
     let output = command.stderr(Stdio::piped()).output().at("start", kind.name())?;
     let wall = begun.elapsed();

@@ -15,7 +15,7 @@ use crate::task::{At, TaskError, find_program, release_dir};
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::bench) enum Kind {
     /// The program that is measured.
     Dhow,
     /// Debian's dockerd with its `docker`.
@@ -26,10 +26,15 @@ pub(super) enum Kind {
 
 impl Kind {
     /// In the order in which they are told.
-    pub(super) const ALL: [Kind; 3] = [Kind::Dhow, Kind::Docker, Kind::Podman];
+    pub(in crate::bench) const ALL: [Kind; 3] = [Kind::Dhow, Kind::Docker, Kind::Podman];
+
+    /// The one of this name.
+    pub(in crate::bench) fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 
     /// What it is called.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::bench) fn name(self) -> &'static str {
         match self {
             Kind::Dhow => "dhow",
             Kind::Docker => "docker",
@@ -38,7 +43,7 @@ impl Kind {
     }
 
     /// The program that a user calls; why it cannot be measured otherwise.
-    pub(super) fn program(self) -> Result<PathBuf, TaskError> {
+    pub(in crate::bench) fn program(self) -> Result<PathBuf, TaskError> {
         match self {
             Kind::Dhow => Ok(release_dir().join("dhow")),
             Kind::Docker => {
@@ -55,8 +60,8 @@ impl Kind {
 }
 
 /// An engine that runs.
-pub(super) struct Peer {
-    pub(super) kind: Kind,
+pub(in crate::bench) struct Peer {
+    pub(in crate::bench) kind: Kind,
     dir: PathBuf,
     cgroup: String,
     daemon: Option<Daemon>,
@@ -64,7 +69,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Starts it below `dir`, with containers below the cgroup `cgroup`.
-    pub(super) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
+    pub(in crate::bench) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
         let run = dir.join("run");
         fs::create_dir_all(&run).at("create", &run)?;
         // `/run` is in memory on every machine.
@@ -104,7 +109,7 @@ impl Peer {
     }
 
     /// The client with these words.
-    pub(super) fn command(&self, words: &[&str]) -> Result<Command, TaskError> {
+    pub(in crate::bench) fn command(&self, words: &[&str]) -> Result<Command, TaskError> {
         let mut command = Command::new(self.kind.program()?);
         match self.kind {
             Kind::Dhow | Kind::Docker => command.arg("--host").arg(self.socket()),
@@ -121,7 +126,7 @@ impl Peer {
     }
 
     /// `run` with these words.
-    pub(super) fn run(&self, words: &[&str]) -> Result<Command, TaskError> {
+    pub(in crate::bench) fn run(&self, words: &[&str]) -> Result<Command, TaskError> {
         let mut all = vec!["run"];
         // This host's hard limits are below those that it asks for.
         let limits = ["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096"];
@@ -134,12 +139,12 @@ impl Peer {
     }
 
     /// The daemon's process and all that it started and that stayed with it.
-    pub(super) fn daemons(&self) -> Vec<u32> {
+    pub(in crate::bench) fn daemons(&self) -> Vec<u32> {
         self.daemon.as_ref().map(Daemon::pids).unwrap_or_default()
     }
 
     /// What stands by a container while it runs: monitors, shims.
-    pub(super) fn attendants(&self) -> Vec<u32> {
+    pub(in crate::bench) fn attendants(&self) -> Vec<u32> {
         let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         numbers.filter(|pid| self.attends(*pid)).collect()
