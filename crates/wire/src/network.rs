@@ -65,6 +65,7 @@ object! {
         options: Option<BTreeMap<String, String>> = "Options",
         labels: Option<BTreeMap<String, String>> = "Labels",
         containers: Option<BTreeMap<String, EndpointResource>> => "Containers",
+        rules: Option<Vec<String>> => "DhowRules",
     }
 
     /// A container in a network, seen from the network.

@@ -53,10 +53,15 @@ pub(super) const NETWORK: Command = Command {
     names: &["network inspect"],
     usage: "[OPTIONS] NETWORK [NETWORK...]",
     about: "Display detailed information on one or more networks",
-    flags: &[&[FORMAT, Flag::switch("verbose", "").short('v').hidden()]],
+    flags: &[&[FORMAT, Flag::switch("verbose", "With the firewall's rules in force").short('v')]],
     words: Words::AtLeast(1),
     stops: false,
-    run: |cli, matches| show(cli, matches, |name| Kind::Network.get(cli, name, false, None)),
+    run: |cli, matches| {
+        show(cli, matches, |name| match matches.on("verbose") {
+            true => cli.client()?.get(format!("/networks/{}?verbose=1", escape(name))),
+            false => Kind::Network.get(cli, name, false, None),
+        })
+    },
 };
 
 pub(super) const VOLUME: Command = Command {

@@ -24,8 +24,8 @@ pub(super) const CREATE: Command = Command {
     flags: &[&[
         Flag::switch("attachable", "Let containers that nobody planned come in"),
         Flag::map("aux-address", "Address of the subnet that no container gets"),
-        Flag::text("config-from", "").hidden(),
-        Flag::switch("config-only", "").hidden(),
+        Flag::text("config-from", "The network whose configuration this one has"),
+        Flag::switch("config-only", "Only a configuration, for others"),
         Flag::text("driver", "Driver of the network").short('d').default("bridge"),
         Flag::list("gateway", "Address of the host in the subnet"),
         Flag::switch("ingress", "").hidden(),
@@ -161,6 +161,9 @@ fn create(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
         labels: Some(labels(&[], &matches.list("label"))?),
     };
     let made = cli.client()?.post_json("/networks/create", &document(&request)?)?;
+    for warning in made.text("Warning").lines() {
+        cli.warn(&format!("WARNING: {warning}"));
+    }
     cli.say(made.text("Id"))?;
     Ok(0)
 }

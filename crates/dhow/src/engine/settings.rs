@@ -4,13 +4,14 @@
 //! conflict, as with dockerd.
 //! Absent on purpose: what becomes of the settings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use dhow_distribution::Mirror;
 use dhow_engine::plan::Defaults;
 use dhow_engine::request::Ulimit;
+use dhow_network::{AddressPool, DefaultNetwork};
 
 use super::without_effect::{DOCKERS_PLACES, is_taken};
 
@@ -25,7 +26,10 @@ pub(super) struct Settings {
     pub(super) level: Level,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) config_file: Option<PathBuf>,
-    pub(super) bip: Option<dhow_network::Subnet>,
+    pub(super) network: DefaultNetwork,
+    pub(super) pools: Vec<AddressPool>,
+    /// Options of networks to be made, by driver.
+    pub(super) network_options: BTreeMap<String, BTreeMap<String, String>>,
     pub(super) forwarding: bool,
     pub(super) labels: Vec<String>,
     pub(super) insecure: Vec<String>,
@@ -69,12 +73,14 @@ const SWITCHES: &[&str] = &[
     "cri-containerd",
     "debug",
     "experimental",
+    "icc",
     "init",
     "ip-forward",
     "ip-forward-no-drop",
     "ip-masq",
     "ip6tables",
     "iptables",
+    "ipv6",
     "live-restore",
     "no-new-privileges",
     "raw-logs",
@@ -136,7 +142,9 @@ impl Settings {
             level: Level::Info,
             pid_file: None,
             config_file: None,
-            bip: None,
+            network: DefaultNetwork::standard(),
+            pools: Vec::new(),
+            network_options: BTreeMap::new(),
             forwarding: true,
             labels: Vec::new(),
             insecure: Vec::new(),
@@ -166,6 +174,7 @@ impl Settings {
                 Short('s') => "storage-driver".to_owned(),
                 Short('l') => "log-level".to_owned(),
                 Short('p') => "pidfile".to_owned(),
+                Short('b') => "bridge".to_owned(),
                 Short('D') => "debug".to_owned(),
                 Long(name) => name.to_owned(),
                 other => return Err(refused(other.unexpected())),
@@ -204,6 +213,8 @@ impl Settings {
                 "exec-opts" => "exec-opt",
                 "log-opts" => "log-opt",
                 "dns-opts" => "dns-opt",
+                "default-address-pools" => "default-address-pool",
+                "default-network-opts" => "default-network-opt",
                 "runtimes" => "add-runtime",
                 "default-ulimits" => "default-ulimit",
                 "features" => "feature",
@@ -250,7 +261,6 @@ impl Settings {
             }
             "pidfile" => self.pid_file = Some(path()?),
             "config-file" => self.config_file = Some(value.into()),
-            "bip" => self.bip = Some(value.parse().map_err(|fault| bad(&fault))?),
             "ip-forward" => self.forwarding = flag()?,
             "label" => self.labels.push(value.to_owned()),
             "insecure-registry" => self.insecure.push(value.to_owned()),
@@ -306,6 +316,7 @@ impl Settings {
                 self.downloads_max = Some(count(value).map_err(|e| bad(&e))?)
             }
             "max-concurrent-uploads" => self.uploads_max = Some(count(value).map_err(|e| bad(&e))?),
+            _ if self.set_network(name, value)? => {}
             _ => match is_taken(name, value) {
                 Some(true) => {}
                 Some(false) => return Err(bad(&"not to be had from this engine")),
@@ -313,6 +324,73 @@ impl Settings {
             },
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// The words about networks; whether it is one of them.
+    fn set_network(&mut self, name: &str, value: &str) -> Result<bool, Refused> {
+        let bad = |why: &dyn std::fmt::Display| Refused(format!("--{name} {value:?}: {why}"));
+        let flag = || parse_flag(value).ok_or_else(|| bad(&"not true or false"));
+        let network = &mut self.network;
+        match name {
+            "bip" => network.address = Some(of_kind(value, false).map_err(|e| bad(&e))?),
+            "bip6" => network.address6 = Some(of_kind(value, true).map_err(|e| bad(&e))?),
+            "fixed-cidr" => network.range = Some(of_kind(value, false).map_err(|e| bad(&e))?),
+            "fixed-cidr-v6" => network.range6 = Some(of_kind(value, true).map_err(|e| bad(&e))?),
+            "default-gateway" => {
+                network.gateway = Some(of_kind(value, false).map_err(|e| bad(&e))?);
+            }
+            "default-gateway-v6" => {
+                network.gateway6 = Some(of_kind(value, true).map_err(|e| bad(&e))?);
+            }
+            "bridge" => {
+                network.is_absent = value == "none";
+                network.interface =
+                    Some(value.to_owned()).filter(|name| !matches!(name.as_str(), "" | "none"));
+            }
+            "icc" => network.icc = flag()?,
+            "ip-masq" => network.masquerade = flag()?,
+            "ipv6" => network.ipv6 = flag()?,
+            "mtu" => {
+                let mtu: u32 = value.parse().map_err(|error| bad(&error))?;
+                // Docker's word for the usual one.
+                network.mtu = if mtu == 0 { DefaultNetwork::standard().mtu } else { mtu };
+            }
+            "ip" => {
+                let address: std::net::Ipv4Addr = value.parse().map_err(|error| bad(&error))?;
+                network.binding = Some(address).filter(|address| !address.is_unspecified());
+            }
+            "default-address-pool" => self.pools.push(value.parse().map_err(|e| bad(&e))?),
+            "default-network-opt" => {
+                let (driver, option) =
+                    value.split_once('=').ok_or_else(|| bad(&"not DRIVER=NAME=VALUE"))?;
+                let (key, text) =
+                    option.split_once('=').ok_or_else(|| bad(&"not DRIVER=NAME=VALUE"))?;
+                let options = self.network_options.entry(driver.to_owned()).or_default();
+                options.insert(key.to_owned(), text.to_owned());
+            }
+            _ => return Ok(false),
+        }
+        if network.interface.is_some() && network.address.is_some() {
+            let words =
+                "you specified -b & --bip, mutually exclusive options. Please specify only one";
+            return Err(Refused(words.to_owned()));
+        }
+        Ok(true)
+    }
+}
+
+/// An address or subnet of one kind, told by its text.
+fn of_kind<T>(text: &str, is_ipv6: bool) -> Result<T, String>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    match (text.contains(':'), is_ipv6) {
+        (true, false) => Err("not of IPv4".to_owned()),
+        (false, true) => Err("not of IPv6".to_owned()),
+        _ => text.parse().map_err(|fault: T::Err| fault.to_string()),
     }
 }
 
@@ -338,6 +416,21 @@ fn texts(name: &str, value: &serde_json::Value) -> Option<Vec<String>> {
         _ => None,
     };
     match value {
+        Value::Array(values) if name == "default-address-pool" => {
+            let pool = |pool: &Value| {
+                Some(format!("base={},size={}", one(pool.get("base")?)?, one(pool.get("size")?)?))
+            };
+            values.iter().map(pool).collect()
+        }
+        Value::Object(drivers) if name == "default-network-opt" => {
+            let mut all = Vec::new();
+            for (driver, options) in drivers {
+                for (key, value) in options.as_object()? {
+                    all.push(format!("{driver}={key}={}", one(value)?));
+                }
+            }
+            Some(all)
+        }
         Value::Array(values) => values.iter().map(one).collect(),
         Value::Object(map) => map
             .iter()
@@ -448,6 +541,44 @@ mod tests {
         assert_eq!(settings.hosts, [""; 0]);
         assert_eq!(settings.downloads_max, Some(7));
         assert_eq!(settings.defaults.log.options["max-size"], "1m");
+    }
+
+    #[test]
+    fn the_default_network_is_settled_by_dockerd_s_words() {
+        let flags = [
+            "--bip=10.5.0.7/16",
+            "--fixed-cidr",
+            "10.5.1.0/24",
+            "--default-gateway=10.5.0.9",
+            "--ipv6",
+            "--fixed-cidr-v6=fd00:5::/64",
+            "--mtu=1400",
+            "--icc=false",
+            "--ip-masq=false",
+            "--ip=127.0.0.1",
+            "--default-address-pool=base=10.10.0.0/16,size=24",
+            "--default-network-opt=bridge=com.docker.network.driver.mtu=1200",
+        ];
+        let by_flags = read(&flags, "{}").expect("known words");
+        let file = r#"{"bip": "10.5.0.7/16", "fixed-cidr": "10.5.1.0/24", "default-gateway": "10.5.0.9",
+            "ipv6": true, "fixed-cidr-v6": "fd00:5::/64", "mtu": 1400, "icc": false, "ip-masq": false,
+            "ip": "127.0.0.1", "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}],
+            "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1200"}}}"#;
+        let by_file = read(&[], file).expect("known words");
+        assert_eq!(by_flags.network, by_file.network);
+        assert_eq!(
+            (by_flags.pools, &by_flags.network_options),
+            (by_file.pools, &by_file.network_options)
+        );
+        let network = by_file.network;
+        assert_eq!(network.address.map(|own| own.address), "10.5.0.7".parse().ok());
+        assert_eq!((network.mtu, network.icc, network.masquerade), (1400, false, false));
+        assert_eq!(by_file.network_options["bridge"]["com.docker.network.driver.mtu"], "1200");
+        let none = read(&["-b", "none"], "{}").expect("known words").network;
+        assert!(none.is_absent && none.interface.is_none());
+        let refused = |words: &[&str]| read(words, "{}").expect_err("refused").0;
+        assert!(refused(&["--bridge=br0", "--bip=10.0.0.1/8"]).contains("mutually exclusive"));
+        assert_eq!(refused(&["--bip=fd00::1/64"]), "--bip \"fd00::1/64\": not of IPv4");
     }
 
     #[test]

@@ -34,7 +34,6 @@ pub(super) const WITHOUT_EFFECT: &[(&str, Taken, &str)] = &[
     ("firewall-backend", Only("nftables"), "rules are nftables'"),
     ("init-path", Any, "the init of --init is built in"),
     ("ip-forward-no-drop", Any, "no policy of the host's is changed"),
-    ("ip-masq", Only("true"), "containers reach the outside by the host's address"),
     ("ip6tables", Only("true"), "rules are nftables' and always there"),
     ("iptables", Only("true"), "rules are nftables' and always there"),
     ("log-format", Only("text"), "what the engine says is text"),

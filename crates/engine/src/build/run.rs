@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use dhow_builder::dockerfile::{Network, Sharing};
 use dhow_builder::{Bind, CacheMount, Layer, Ran, RunStep, WorkError};
 use dhow_monitor::{
-    AttachRequest, Event, Launch, LogConfig, LogDriver, Request, RestartPolicy, Runtime, VERSION,
+    AttachRequest, Event, Launch, LogConfig, LogDriver, NetworkPlace, Request, RestartPolicy,
+    Runtime, VERSION,
 };
+use dhow_network::RESOLVER;
 use dhow_spec::runtime::Mount;
 use dhow_store::{
     ApplyOptions, BuildRow, BuildRowKind, Mounts, PrepareOptions, RootView, SnapshotKey, View,
@@ -30,7 +32,10 @@ use crate::containers::document::Places;
 use crate::containers::link::Link;
 use crate::containers::new_id;
 use crate::containers::request::{CreateRequest, IpcMode, NetworkMode};
-use crate::containers::task::{reap, remove_tree, root_mount};
+use crate::containers::state::EndpointDetails;
+use crate::containers::task::{
+    network_place, reap, remove_tree, root_mount, with_gateway, write_network_files,
+};
 use crate::error::Error;
 use crate::plan::{
     self, FilePaths, StartFacts, hostname_file, hosts_file, look_up, mount_points, resolv_conf,
@@ -53,6 +58,14 @@ struct Step<'a> {
     sandbox: bool,
     /// Memory that holds secrets, mounted for the moment.
     secrets: Option<PathBuf>,
+}
+
+/// Where a command's packets go.
+#[derive(Default)]
+struct StepNetwork {
+    /// Its namespace; the host's where there is none.
+    path: Option<PathBuf>,
+    endpoints: Vec<EndpointDetails>,
 }
 
 impl EngineWorker {
@@ -146,11 +159,11 @@ impl Step<'_> {
             .map_err(|error| WorkError::Invalid { message: error.to_string() })?;
         self.make_directories().map_err(failed)?;
         let network = self.network(&request).map_err(failed)?;
-        let files = self.write_files(&request, &host, &network.1).map_err(failed)?;
+        let (files, served) = self.write_files(&request, &host, &network).map_err(failed)?;
         let start = StartFacts {
             id: self.id.clone(),
             user,
-            network: network.0,
+            network: network.path,
             files,
             found,
             ..StartFacts::default()
@@ -186,7 +199,7 @@ impl Step<'_> {
             stop_timeout_s: Some(0),
             cgroup_systemd: host.cgroup.systemd,
             restart_count: 0,
-            network: None,
+            network: served,
             tied: true,
         };
         Ok((launch, stubs))
@@ -227,14 +240,11 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The network namespace, and the addresses in it.
-    fn network(
-        &mut self,
-        request: &CreateRequest,
-    ) -> Result<(Option<PathBuf>, Vec<std::net::IpAddr>), Error> {
+    /// The network namespace, and the places in networks that it has.
+    fn network(&mut self, request: &CreateRequest) -> Result<StepNetwork, Error> {
         let shared = &self.worker.shared;
         match &request.host.network {
-            NetworkMode::Host => Ok((None, Vec::new())),
+            NetworkMode::Host => Ok(StepNetwork::default()),
             NetworkMode::Container(other) => {
                 let view = shared.table.find(other)?.view();
                 let own = view.standing.sandbox.clone();
@@ -242,7 +252,7 @@ impl Step<'_> {
                 let path = own.or_else(|| pid.map(|pid| format!("/proc/{pid}/ns/net").into()));
                 let path =
                     path.ok_or_else(|| Error::NotRunning { doing: "", id: view.id.to_string() })?;
-                Ok((Some(path), Vec::new()))
+                Ok(StepNetwork { path: Some(path), ..StepNetwork::default() })
             }
             _ => {
                 let name = format!("build-{}", &self.id[..12]);
@@ -254,8 +264,7 @@ impl Step<'_> {
                 };
                 request.endpoints.entry(first).or_default();
                 let (made, endpoints) = shared.make_sandbox(&self.id, &name, &request)?;
-                let addresses = endpoints.iter().flat_map(|one| one.addresses()).collect();
-                Ok((Some(made.path), addresses))
+                Ok(StepNetwork { path: Some(made.path), endpoints })
             }
         }
     }
@@ -264,18 +273,34 @@ impl Step<'_> {
         &self,
         request: &CreateRequest,
         host: &plan::HostFacts,
-        addresses: &[std::net::IpAddr],
-    ) -> Result<FilePaths, Error> {
+        network: &StepNetwork,
+    ) -> Result<(FilePaths, Option<NetworkPlace>), Error> {
+        let StepNetwork { path, endpoints } = network;
+        let addresses: Vec<_> = endpoints.iter().flat_map(|one| one.addresses()).collect();
+        let shared = &self.worker.shared;
+        let host = &with_gateway(host, shared.host_gateway(endpoints));
+        let names = shared.resolver_of(request, endpoints, host);
+        let server = names.as_ref().map(|_| std::net::IpAddr::V4(RESOLVER));
+        // Whoever watches over the command answers for the names of its network.
+        let served = match (path, &names) {
+            (Some(path), Some(names)) => {
+                let place = network_place(&self.places, path);
+                write_network_files(&place, Some(names), &[])?;
+                Some(place)
+            }
+            _ => None,
+        };
         let write = |name: &str, text: String| {
             let path = self.places.data.join(name);
             std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))?;
             Ok::<_, Error>(Some(path))
         };
-        Ok(FilePaths {
+        let files = FilePaths {
             hostname: write("hostname", hostname_file(request, &self.id, host))?,
-            hosts: write("hosts", hosts_file(request, &self.id, host, addresses)?)?,
-            resolv_conf: write("resolv.conf", resolv_conf(request, host, None))?,
-        })
+            hosts: write("hosts", hosts_file(request, &self.id, host, &addresses)?)?,
+            resolv_conf: write("resolv.conf", resolv_conf(request, host, server))?,
+        };
+        Ok((files, served))
     }
 
     /// What the file wants mounted.

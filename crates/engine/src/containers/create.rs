@@ -69,6 +69,7 @@ async fn create_on(
     request.merge(selected.config.config.as_ref())?;
     join_by_id(shared, &mut request)?;
     name_networks(shared, &mut request);
+    shared.settle_links(&mut request)?;
     let warnings = settle(&mut request, &shared.host_facts())?;
     let points = find_points(shared, &request)?;
     let driver = shared.snapshots.driver().name();

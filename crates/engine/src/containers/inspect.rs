@@ -19,11 +19,15 @@ pub(crate) fn inspect(shared: &Shared, view: &View, size: bool) -> Result<Contai
         "" => crate::engine::RUNTIME.to_owned(),
         other => other.to_owned(),
     };
+    let mut request = document.request.clone();
+    if !request.host.links.is_empty() {
+        request.host.links = shared.told_links(view);
+    }
     Ok(ContainerDetails {
         id: view.id.to_string(),
         name: view.name.clone(),
         created_ns: view.created_ms.saturating_mul(1_000_000),
-        request: document.request.clone(),
+        request,
         path,
         args,
         state: standing.details(),

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dhow_network::SandboxId;
 use dhow_store::ContainerRow;
@@ -26,6 +27,9 @@ pub(crate) struct Found {
 impl Found {
     /// Brings what it is called back into the tables of its networks.
     pub(crate) fn restore_names(&self, shared: &Shared) -> Result<(), Error> {
+        if !self.document.request.host.links.is_empty() {
+            shared.names.any_links.store(true, Ordering::Relaxed);
+        }
         shared.names.set(&self.row.id, &self.standing.endpoints)
     }
 

@@ -29,6 +29,8 @@ pub struct ContainerSummary {
     pub id: String,
     /// Its name, without a slash.
     pub name: String,
+    /// What others call it by their links: `web/db`.
+    pub link_names: Vec<String>,
     /// The image as it was asked for, or its id if that name means another one now.
     pub image: String,
     /// The image's id.

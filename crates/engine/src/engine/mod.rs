@@ -2,7 +2,7 @@
 //!
 //! One file per family of calls: `open` (from two directories to an engine), `calls` (containers), `exec`,
 //! `streams` (logs, attach, events), `facts` (what it is and runs on), `files` (copied in and out), `commit`,
-//! `network` (a container's), `networks` (users'), `upkeep` (of the host's rules), `volumes`.
+//! `network` (a container's), `links` (in the default one), `networks` (users'), `upkeep` (of the host's rules), `volumes`.
 //!
 //! Invariant: a listing waits for no container; what an engine acknowledges survives it.
 //! Absent on purpose: HTTP, Docker's JSON, and state of containers: that is each container's task's.
@@ -12,6 +12,7 @@ mod commit;
 mod exec;
 mod facts;
 mod files;
+mod links;
 mod logs;
 mod network;
 mod networks;

@@ -79,6 +79,10 @@ impl Shared {
                     .to_owned();
             return Err(Error::Network { message, class: ErrorClass::Forbidden });
         }
+        if network.config_only {
+            let message = "cannot create endpoint on configuration-only network".to_owned();
+            return Err(Error::Network { message, class: ErrorClass::Forbidden });
+        }
         endpoint_request(&network, self.networks.record(&network.id).as_ref(), asked)
     }
 
@@ -94,7 +98,7 @@ impl Shared {
 
     /// Where containers find the host: in the default network, as in Docker, or in one of their own.
     pub(crate) fn host_gateway(&self, endpoints: &[EndpointDetails]) -> Option<IpAddr> {
-        let default = self.network.default_network().and_then(|network| network.ipv4?.gateway);
+        let default = self.network.default_network().and_then(|network| network.ipv4?.own());
         let own = || endpoints.iter().find_map(|one| one.gateway.parse().ok());
         let inside = || endpoints.iter().find_map(|one| one.host_address.parse().ok());
         default.or_else(own).or_else(inside)

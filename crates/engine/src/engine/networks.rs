@@ -9,10 +9,10 @@ use tokio::task::spawn_blocking;
 use super::{Engine, Shared};
 use crate::containers::request::{EndpointConfig, Port, PortBinding};
 use crate::containers::state::EndpointDetails;
-use crate::error::Error;
+use crate::error::{Error, ErrorClass};
 use crate::events::{Event, EventKind, Happened};
 use crate::filters::Filters;
-use crate::networks::{Network, NewNetwork, prunable, select};
+use crate::networks::{Network, NewNetwork, key_of, prunable, select};
 
 /// A container in a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,16 +52,30 @@ impl Shared {
 }
 
 impl Engine {
-    /// Makes a network.
-    pub async fn network_create(&self, new: NewNetwork) -> Result<Network, Error> {
+    /// Makes a network. Says what of others keeps it from the world, too.
+    pub async fn network_create(&self, new: NewNetwork) -> Result<(Network, Vec<String>), Error> {
         let shared = self.shared.clone();
         let made = spawn_blocking(move || {
             let now = shared.store.now_ms();
-            shared.networks.create(&shared.network, new, now)
+            let network = shared.networks.create(&shared.network, new, now)?;
+            // The network is there, whether or not anybody can say what is in its way.
+            let obstacles = match network.driver.as_str() {
+                "bridge" if !network.internal => shared.network.obstacles().unwrap_or_default(),
+                _ => Vec::new(),
+            };
+            Ok::<_, Error>((network, obstacles.iter().map(ToString::to_string).collect()))
         });
-        let network = made.await??;
+        let (network, obstacles) = made.await??;
         self.shared.hub.publish(happened("create", &network, None)).await?;
-        Ok(network)
+        Ok((network, obstacles))
+    }
+
+    /// The firewall's rules of a network that are in force, a line each.
+    pub async fn network_rules(&self, query: &str) -> Result<Vec<String>, Error> {
+        let network = self.shared.networks.find(&self.shared.network, query)?;
+        let shared = self.shared.clone();
+        let told = spawn_blocking(move || shared.network.rules(key_of(&network)));
+        Ok(told.await??)
     }
 
     /// The network of a name or id.
@@ -153,11 +167,24 @@ impl Engine {
         entry.call(move |task| Box::pin(task.change_ports(add, remove))).await
     }
 
-    /// Takes a container's place in a network away.
-    pub async fn network_disconnect(&self, query: &str, container: &str) -> Result<(), Error> {
+    /// Takes a container's place in a network away; with `force`, whatever has become of the container's own
+    /// network.
+    pub async fn network_disconnect(
+        &self,
+        query: &str,
+        container: &str,
+        force: bool,
+    ) -> Result<(), Error> {
         let network = self.shared.networks.find(&self.shared.network, query)?;
-        let entry = self.find(container)?;
-        entry.call(move |task| Box::pin(task.disconnect(network))).await
+        let entry = self.find(container).map_err(|error| match error {
+            // A place without a container is never kept.
+            Error::NoSuchContainer { .. } if force => Error::Network {
+                message: format!("endpoint {container} not found"),
+                class: ErrorClass::NotFound,
+            },
+            error => error,
+        })?;
+        entry.call(move |task| Box::pin(task.disconnect(network, force))).await
     }
 }
 

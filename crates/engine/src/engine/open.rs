@@ -3,7 +3,7 @@
 //! Invariant: one engine per data root and per exec root; who comes second is told whose it is, and changes
 //! nothing. A socket or a number of a process that has died is no obstacle.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dhow_distribution::Client;
-use dhow_network::{Host, HostOptions, Instance, NetworkError};
+use dhow_network::{AddressPool, DefaultNetwork, Host, HostOptions, Instance, NetworkError};
 use dhow_store::{
     Btrfs, Clock, Overlay2, SnapshotError, Snapshots, Snapshotter, Steps, Store, StoreError,
     StoreOptions, Vfs,
@@ -45,8 +45,12 @@ pub struct EngineOptions {
     pub storage_driver: Option<String>,
     /// The way to registries.
     pub client: Client,
-    /// The default network's addresses (`--bip`), in the form `172.17.0.0/16`.
-    pub pool: Option<dhow_network::Subnet>,
+    /// The network that every engine has.
+    pub default_network: DefaultNetwork,
+    /// Where networks get subnets from that nobody chose; Docker's pools where there is none.
+    pub address_pools: Vec<AddressPool>,
+    /// Options of networks to be made, by driver, unless whoever makes one says otherwise.
+    pub network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether the host may be made to forward packets.
     pub forwarding: bool,
     /// A file that all engines of the host lock while they look for free addresses.
@@ -137,11 +141,13 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
     transfers.downloads_max = options.downloads_max.unwrap_or(transfers.downloads_max);
     transfers.uploads_max = options.uploads_max.unwrap_or(transfers.uploads_max);
     let images = ImageEngine::new(store.clone(), snapshots.clone(), options.client, transfers);
-    let networks = Networks::open(store.db().clone()).map_err(OpenError::Containers)?;
+    let networks = Networks::open(store.db().clone(), options.network_options)
+        .map_err(OpenError::Containers)?;
     let network = Host::open(HostOptions {
         exec_root: exec_root.clone(),
         instance: Instance::of(&data_root),
-        pool: options.pool,
+        default: options.default_network,
+        pools: options.address_pools,
         networks: networks.configs(),
         lock: options.network_lock,
         ready_max: 8,

@@ -7,6 +7,7 @@
 //! the network crate's.
 
 mod endpoint;
+mod links;
 mod names;
 mod record;
 mod select;
@@ -21,6 +22,7 @@ use crate::containers::new_id;
 use crate::error::{Error, ErrorClass};
 
 pub(crate) use endpoint::{digest_of, endpoint_request, mapping, port_mappings, protocol};
+pub(crate) use links::{Linked, parse as parse_link, sorted as sorted_ports};
 pub(crate) use names::{Names, resolver_config};
 pub(crate) use record::Record;
 pub use record::{Network, NetworkPool, NewNetwork};
@@ -33,22 +35,27 @@ pub(crate) struct Networks {
     records: Mutex<BTreeMap<String, Record>>,
     /// Making and removing look before they act.
     turn: Mutex<()>,
+    /// Options by driver, unless whoever makes a network says otherwise.
+    options: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Networks {
     /// Those on record. Waits for the disk.
-    pub(crate) fn open(db: Db) -> Result<Self, Error> {
+    pub(crate) fn open(
+        db: Db,
+        options: BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Result<Self, Error> {
         let mut records = BTreeMap::new();
         for row in db.networks()? {
             let record = Record::read(&row)?;
             records.insert(record.id().to_owned(), record);
         }
-        Ok(Self { db, records: Mutex::new(records), turn: Mutex::default() })
+        Ok(Self { db, records: Mutex::new(records), turn: Mutex::default(), options })
     }
 
     /// What the host has to know of them.
     pub(crate) fn configs(&self) -> Vec<NetworkConfig> {
-        self.records().values().map(|record| record.config.clone()).collect()
+        self.records().values().filter_map(Record::config).cloned().collect()
     }
 
     /// All of them, the three that every engine has first.
@@ -87,11 +94,22 @@ impl Networks {
     pub(crate) fn create(
         &self,
         host: &Host,
-        new: NewNetwork,
+        mut new: NewNetwork,
         now_ms: i64,
     ) -> Result<Network, Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.check(host, &new)?;
+        if new.config_only {
+            let record = Record::template(new_id()?, new, now_ms);
+            return self.keep(record);
+        }
+        if !new.config_from.is_empty() {
+            new = self.by_configuration(new)?;
+        }
+        let driver = if new.driver.is_empty() { "bridge" } else { &new.driver };
+        for (name, value) in self.options.get(driver).into_iter().flatten() {
+            new.options.entry(name.clone()).or_insert_with(|| value.clone());
+        }
         let id = new_id()?;
         let config = host.create_network(&NetworkRequest {
             key: id.clone(),
@@ -103,19 +121,31 @@ impl Networks {
             internal: new.internal,
             pools: new.pools.iter().map(NetworkPool::to_request).collect(),
         })?;
-        let record = Record::new(config, new, now_ms);
-        let recorded = match self.db.insert_network(record.row()) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(exists(record.name())),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = recorded {
+        let kept = self.keep(Record::new(config, new, now_ms));
+        if kept.is_err() {
             host.remove_network(&id)?;
-            return Err(error);
+        }
+        kept
+    }
+
+    fn keep(&self, record: Record) -> Result<Network, Error> {
+        if !self.db.insert_network(record.row())? {
+            return Err(exists(record.name()));
         }
         let network = record.tell();
-        self.records().insert(id, record);
+        self.records().insert(record.id().to_owned(), record);
         Ok(network)
+    }
+
+    /// What a network that names a configuration is to be.
+    fn by_configuration(&self, new: NewNetwork) -> Result<NewNetwork, Error> {
+        let name = new.config_from.clone();
+        let records = self.records();
+        let found = records.values().find(|record| record.name() == name);
+        found.and_then(|record| record.apply(new)).ok_or_else(|| Error::Network {
+            message: format!("configuration network {name:?} not found"),
+            class: ErrorClass::NotFound,
+        })
     }
 
     fn check(&self, host: &Host, new: &NewNetwork) -> Result<(), Error> {
@@ -132,6 +162,7 @@ impl Networks {
             let message = format!("operation is not permitted on predefined {} network", new.name);
             return forbidden(message);
         }
+        check_configuration(new).map_or(Ok(()), |message| forbidden(message.to_owned()))?;
         match self.all(host).iter().any(|network| network.name == new.name) {
             true => Err(exists(&new.name)),
             false => Ok(()),
@@ -162,6 +193,9 @@ impl Networks {
                 members.join(", ")
             ));
         }
+        if network.config_only && self.records().values().any(|record| record.is_from(name)) {
+            return forbidden(format!("configuration network {name:?} is in use"));
+        }
         host.remove_network(id)?;
         self.db.remove_network(id)?;
         self.records().remove(id);
@@ -170,6 +204,30 @@ impl Networks {
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is wrong with a configuration for others, or with what is said beside one; in Docker's words.
+fn check_configuration(new: &NewNetwork) -> Option<&'static str> {
+    let said = new.ipv4.is_some()
+        || new.ipv6.is_some()
+        || !new.pools.is_empty()
+        || !new.options.is_empty()
+        || !new.labels.is_empty()
+        || !new.ipam_options.is_empty();
+    match (new.config_only, new.config_from.is_empty()) {
+        (true, false) => {
+            Some("a configuration network cannot depend on another configuration network")
+        }
+        (true, true) if new.internal || new.attachable => Some(
+            "configuration network can only contain network specific fields. Network operator \
+             fields like [ ingress | internal | attachable | scope ] are not supported.",
+        ),
+        (false, false) if said => Some(
+            "user specified configurations are not supported if the network depends on a \
+             configuration network",
+        ),
+        _ => None,
     }
 }
 
@@ -188,7 +246,8 @@ fn exists(name: &str) -> Error {
 
 /// The three that every engine has.
 fn predefined(host: &Host) -> Vec<Network> {
-    let networks = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
+    let all = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
+    let networks = all.into_iter().filter(|(name, _)| *name != "bridge" || host.has_default());
     let tell = |(name, driver): (&str, &str)| {
         let id = digest_of(&["network", name]);
         match host.default_network().filter(|_| name == DEFAULT_NETWORK) {
@@ -202,5 +261,5 @@ fn predefined(host: &Host) -> Vec<Network> {
             },
         }
     };
-    networks.map(tell).into()
+    networks.map(tell).collect()
 }

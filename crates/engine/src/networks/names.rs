@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dhow_network::{DEFAULT_NETWORK, Member, NamesConfig, Table};
@@ -24,12 +25,18 @@ const DNS_PORT: u16 = 53;
 pub(crate) struct Names {
     directory: PathBuf,
     tables: Mutex<HashMap<String, Table>>,
+    /// Some container is, or was, linked to another in the default network: only then are others looked at.
+    pub(crate) any_links: AtomicBool,
 }
 
 impl Names {
     /// Those below a run directory; none is known yet.
     pub(crate) fn of(exec_root: &Path) -> Self {
-        Self { directory: exec_root.join("network/names"), tables: Mutex::default() }
+        Self {
+            directory: exec_root.join("network/names"),
+            tables: Mutex::default(),
+            any_links: AtomicBool::new(false),
+        }
     }
 
     /// Where a network's is.

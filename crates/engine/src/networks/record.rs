@@ -37,10 +37,15 @@ pub struct NewNetwork {
     pub ipam_options: BTreeMap<String, String>,
     /// Its subnets.
     pub pools: Vec<NetworkPool>,
+    /// It is no network, but what others can be made by.
+    pub config_only: bool,
+    /// The one of that kind that it is made by.
+    pub config_from: String,
 }
 
 /// A subnet of a network, in words.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NetworkPool {
     /// The subnet.
     pub subnet: String,
@@ -79,6 +84,33 @@ pub struct Network {
     pub ipam_options: BTreeMap<String, String>,
     /// Its subnets.
     pub pools: Vec<NetworkPool>,
+    /// It is no network, but what others can be made by.
+    pub config_only: bool,
+    /// The one of that kind that it was made by.
+    pub config_from: String,
+}
+
+/// What is kept of a network that is only a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Template {
+    id: String,
+    name: String,
+    #[serde(default)]
+    ipv4: Option<bool>,
+    #[serde(default)]
+    ipv6: Option<bool>,
+    #[serde(default)]
+    pools: Vec<NetworkPool>,
+}
+
+/// What a record is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Body {
+    /// A network of the host.
+    Config(Box<NetworkConfig>),
+    /// None.
+    Template(Template),
 }
 
 /// A network on record.
@@ -87,9 +119,13 @@ pub(crate) struct Record {
     version: u32,
     #[serde(default)]
     created_ms: i64,
-    pub(crate) config: NetworkConfig,
+    #[serde(flatten)]
+    body: Body,
     /// As it was asked for.
     driver: String,
+    /// The configuration that it was made by.
+    #[serde(default)]
+    config_from: String,
     #[serde(default)]
     attachable: bool,
     #[serde(default)]
@@ -104,6 +140,56 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Of a network that is only a configuration.
+    pub(super) fn template(id: String, new: NewNetwork, created_ms: i64) -> Self {
+        Self {
+            version: VERSION,
+            created_ms,
+            body: Body::Template(Template {
+                id,
+                name: new.name,
+                ipv4: new.ipv4,
+                ipv6: new.ipv6,
+                pools: new.pools,
+            }),
+            // Docker's word for the driver of what is no network.
+            driver: "null".to_owned(),
+            config_from: String::new(),
+            attachable: false,
+            options: new.options,
+            labels: new.labels,
+            ipam_options: new.ipam_options,
+            chosen: (false, false),
+        }
+    }
+
+    /// What a network is to be that is made by this one; nothing, if this is a network itself.
+    pub(super) fn apply(&self, new: NewNetwork) -> Option<NewNetwork> {
+        let Body::Template(template) = &self.body else { return None };
+        Some(NewNetwork {
+            ipv4: template.ipv4,
+            ipv6: template.ipv6,
+            pools: template.pools.clone(),
+            options: self.options.clone(),
+            labels: self.labels.clone(),
+            ipam_options: self.ipam_options.clone(),
+            ..new
+        })
+    }
+
+    /// What the host knows of it.
+    pub(super) fn config(&self) -> Option<&NetworkConfig> {
+        match &self.body {
+            Body::Config(config) => Some(config),
+            Body::Template(_) => None,
+        }
+    }
+
+    /// Whether it was made by a configuration.
+    pub(super) fn is_from(&self, name: &str) -> bool {
+        self.config_from == name
+    }
+
     pub(super) fn new(config: NetworkConfig, new: NewNetwork, created_ms: i64) -> Self {
         let chosen = |is_ipv6: bool| {
             new.pools
@@ -113,7 +199,8 @@ impl Record {
         Self {
             version: VERSION,
             created_ms,
-            config,
+            body: Body::Config(Box::new(config)),
+            config_from: new.config_from,
             driver: match new.driver.as_str() {
                 "" => "bridge".to_owned(),
                 driver => driver.to_owned(),
@@ -127,17 +214,23 @@ impl Record {
     }
 
     pub(super) fn id(&self) -> &str {
-        &self.config.key
+        match &self.body {
+            Body::Config(config) => &config.key,
+            Body::Template(template) => &template.id,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.config.name
+        match &self.body {
+            Body::Config(config) => &config.name,
+            Body::Template(template) => &template.name,
+        }
     }
 
     pub(super) fn row(&self) -> NetworkRow {
         NetworkRow {
-            id: self.config.key.clone(),
-            name: self.config.name.clone(),
+            id: self.id().to_owned(),
+            name: self.name().to_owned(),
             created_ms: self.created_ms,
             document: serde_json::to_string(self).expect("a record prints"),
         }
@@ -161,7 +254,11 @@ impl Record {
             options: self.options.clone(),
             labels: self.labels.clone(),
             ipam_options: self.ipam_options.clone(),
-            ..tell(&self.config, self.config.key.clone())
+            config_from: self.config_from.clone(),
+            ..match &self.body {
+                Body::Config(config) => tell(config, config.key.clone()),
+                Body::Template(template) => tell_template(template),
+            }
         }
     }
 }
@@ -173,11 +270,26 @@ pub(super) fn tell_default(config: NetworkConfig, id: String) -> Network {
         option("bridge.default_bridge", "true".to_owned()),
         option("bridge.enable_icc", config.icc.to_string()),
         option("bridge.enable_ip_masquerade", config.masquerade.to_string()),
-        option("bridge.host_binding_ipv4", "0.0.0.0".to_owned()),
+        option(
+            "bridge.host_binding_ipv4",
+            config.binding.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED).to_string(),
+        ),
         option("bridge.name", config.interface.clone()),
         option("driver.mtu", config.mtu.to_string()),
     ]);
     Network { driver: "bridge".to_owned(), options, ..tell(&config, id) }
+}
+
+fn tell_template(template: &Template) -> Network {
+    Network {
+        id: template.id.clone(),
+        name: template.name.clone(),
+        ipv4: template.ipv4.unwrap_or(true),
+        ipv6: template.ipv6.unwrap_or(false),
+        pools: template.pools.clone(),
+        config_only: true,
+        ..Network::default()
+    }
 }
 
 fn tell(config: &NetworkConfig, id: String) -> Network {
@@ -211,5 +323,40 @@ impl NetworkPool {
             gateway: self.gateway.clone(),
             auxiliary: self.auxiliary.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_networks_and_of_configurations_are_read_back() {
+        let new = NewNetwork {
+            name: "settings".to_owned(),
+            pools: vec![NetworkPool { subnet: "10.0.0.0/24".to_owned(), ..NetworkPool::default() }],
+            options: BTreeMap::from([("parent".to_owned(), "eth0".to_owned())]),
+            config_only: true,
+            ..NewNetwork::default()
+        };
+        let record = Record::template("1".repeat(64), new, 7);
+        assert_eq!(Record::read(&record.row()).unwrap(), record);
+        let told = record.tell();
+        assert!(told.config_only && told.driver == "null" && told.pools.len() == 1);
+        let wanted = NewNetwork { name: "lan".to_owned(), ..NewNetwork::default() };
+        let made = record.apply(wanted).unwrap();
+        assert_eq!((made.name.as_str(), made.options["parent"].as_str()), ("lan", "eth0"));
+        assert!(record.config().is_none());
+        // As records were before there were any of the other kind.
+        let document = r#"{"version":1,"driver":"bridge","config":{"driver":"bridge","key":"k",
+            "name":"n","kind":{"driver":"bridge"},"interface":"br0","mtu":1500,"ipv4":null,
+            "ipv6":null,"icc":true,"masquerade":true,"interface_prefix":"eth"}}"#;
+        let row = NetworkRow {
+            id: "k".to_owned(),
+            name: "n".to_owned(),
+            created_ms: 0,
+            document: document.to_owned(),
+        };
+        assert_eq!(Record::read(&row).unwrap().name(), "n");
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn prunable(
     filters.check(&["label", "label!", "until"])?;
     networks.retain(|network| {
         !network.is_builtin()
+            && !network.config_only
             && !used.contains(&network.id)
             && until_ms.is_none_or(|until| network.created_ms < until)
             && filters.fits_labels(&network.labels)

@@ -173,6 +173,8 @@ pub struct StartFacts {
     pub pid_of: Option<u32>,
     /// The directory that is its `/dev/shm`, where others share it.
     pub shm: Option<PathBuf>,
+    /// What its links say; its own variables win.
+    pub linked_env: Vec<String>,
     /// Its generated files on the host.
     pub files: FilePaths,
     /// What was looked up for it.

@@ -53,7 +53,7 @@ pub(super) fn process(
             .map(|(height, width)| ConsoleSize { height: height.into(), width: width.into() }),
         user: user(&start.user),
         args,
-        env: environment(request, &start.id, host),
+        env: environment(request, start, host),
         cwd: Some(config.working_dir.clone()).filter(|dir| !dir.is_empty()).unwrap_or("/".into()),
         capabilities: Some(sets(security.capabilities.clone(), start.user.uid == 0)),
         rlimits: limits(&own.resources.ulimits, &host.defaults.ulimits)?,
@@ -94,11 +94,12 @@ fn user(found: &User) -> User {
     user
 }
 
-fn environment(request: &CreateRequest, id: &str, host: &HostFacts) -> Vec<String> {
-    let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", hostname(request, id, host))];
+fn environment(request: &CreateRequest, start: &StartFacts, host: &HostFacts) -> Vec<String> {
+    let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", hostname(request, &start.id, host))];
     if request.config.tty {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend(start.linked_env.iter().cloned());
     override_environment(&mut env, &request.config.env);
     env
 }

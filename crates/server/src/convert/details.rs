@@ -34,7 +34,10 @@ pub(crate) fn row(found: ContainerSummary) -> wire::ContainerSummary {
     let networks = networks(&found.endpoints, &found.network_mode, |_| None);
     wire::ContainerSummary {
         id: found.id,
-        names: vec![format!("/{}", found.name)],
+        names: std::iter::once(&found.name)
+            .chain(&found.link_names)
+            .map(|name| format!("/{name}"))
+            .collect(),
         image: found.image,
         image_id: found.image_id.to_string(),
         image_manifest_descriptor: None,

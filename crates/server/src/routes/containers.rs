@@ -65,6 +65,9 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::POST, [id, "wait"]) => wait(app, &call, id),
         (&Method::POST, [id, "update"]) => update(app, call, id).await,
         (&Method::DELETE, [id]) => remove(app, &call, id).await,
+        (&Method::DELETE, [parent, alias]) if call.query.flag("link") => {
+            remove(app, &call, &format!("{parent}/{alias}")).await
+        }
         (&Method::HEAD, [id, "archive"]) => files::stat(app, &call, id).await,
         (&Method::GET, [id, "archive"]) => files::get(app, &call, id).await,
         (&Method::PUT, [id, "archive"]) => files::put(app, call, id).await,
@@ -206,7 +209,8 @@ async fn update(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiEr
 
 async fn remove(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
     if call.query.flag("link") {
-        return Err(ApiError::unsupported("removing links"));
+        app.engine.unlink(id).await?;
+        return Ok(Reply::done());
     }
     let request = RemoveRequest { force: call.query.flag("force"), volumes: call.query.flag("v") };
     app.engine.remove(id, request).await?;

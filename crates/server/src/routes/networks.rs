@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dhow_engine::{Network, NetworkMember, NetworkPool, NewNetwork};
 use dhow_wire::{
-    ConnectNetwork, CreateNetwork, CreatedNetwork, DisconnectNetwork, EndpointResource, Ipam,
-    IpamConfig, NetworkInspect, NetworksPruned,
+    ConfigReference, ConnectNetwork, CreateNetwork, CreatedNetwork, DisconnectNetwork,
+    EndpointResource, Ipam, IpamConfig, NetworkInspect, NetworksPruned,
 };
 use hyper::{Method, StatusCode};
 
@@ -24,7 +24,7 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::GET, []) => list(app, &call),
         (&Method::POST, ["create"]) => create(app, call).await,
         (&Method::POST, ["prune"]) => prune(app, &call).await,
-        (&Method::GET, [id]) => inspect(app, &call, id),
+        (&Method::GET, [id]) => inspect(app, &call, id).await,
         (&Method::DELETE, [id]) => {
             app.engine.network_remove(id).await?;
             Ok(Reply::done())
@@ -41,13 +41,16 @@ fn list(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     Ok(Reply::ok(&networks.iter().map(told).collect::<Vec<_>>()))
 }
 
-fn inspect(app: &Arc<App>, call: &Call, query: &str) -> Result<Reply, ApiError> {
+async fn inspect(app: &Arc<App>, call: &Call, query: &str) -> Result<Reply, ApiError> {
     if !matches!(call.query.text("scope"), "" | "local") {
         return Err(ApiError::not_found(format!("network {query} not found")));
     }
     let (network, members) = app.engine.network_inspect(query)?;
     let mut answer = told(&network);
     answer.containers = Some(members.into_iter().map(member).collect());
+    if call.query.flag("verbose") {
+        answer.rules = Some(app.engine.network_rules(query).await?);
+    }
     Ok(Reply::ok(&answer))
 }
 
@@ -56,10 +59,6 @@ async fn create(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
     let ipam = wanted.ipam.unwrap_or_default();
     let refused = match () {
         () if wanted.ingress => "the ingress network of a swarm",
-        () if wanted.config_only => "a network that is only a configuration",
-        () if wanted.config_from.is_some_and(|from| !from.network.is_empty()) => {
-            "a configuration from another network"
-        }
         () if !matches!(wanted.scope.as_str(), "" | "local") => "a scope other than local",
         () if !matches!(ipam.driver.as_str(), "" | "default") => {
             "an address driver other than default"
@@ -87,9 +86,11 @@ async fn create(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
         labels: wanted.labels.unwrap_or_default(),
         ipam_options: ipam.options.unwrap_or_default(),
         pools: pools.filter(|pool| *pool != NetworkPool::default()).collect(),
+        config_only: wanted.config_only,
+        config_from: wanted.config_from.unwrap_or_default().network,
     };
-    let network = app.engine.network_create(new).await?;
-    let answer = CreatedNetwork { id: network.id, warning: String::new() };
+    let (network, warnings) = app.engine.network_create(new).await?;
+    let answer = CreatedNetwork { id: network.id, warning: warnings.join("\n") };
     Ok(Reply::json(StatusCode::CREATED, &answer))
 }
 
@@ -114,7 +115,7 @@ async fn connect(app: &Arc<App>, mut call: Call, query: &str) -> Result<Reply, A
 
 async fn disconnect(app: &Arc<App>, mut call: Call, query: &str) -> Result<Reply, ApiError> {
     let wanted: DisconnectNetwork = call.json().await?;
-    app.engine.network_disconnect(query, &wanted.container).await?;
+    app.engine.network_disconnect(query, &wanted.container, wanted.force).await?;
     Ok(Reply::status(StatusCode::OK))
 }
 
@@ -156,6 +157,8 @@ fn told(network: &Network) -> NetworkInspect {
             options: Some(network.ipam_options.clone()).filter(|options| !options.is_empty()),
             config: Some(pools.collect()),
         },
+        config_only: network.config_only,
+        config_from: ConfigReference { network: network.config_from.clone() },
         options: Some(network.options.clone()),
         labels: Some(network.labels.clone()),
         ..NetworkInspect::default()

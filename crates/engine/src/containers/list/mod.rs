@@ -104,6 +104,7 @@ fn summarize(
     Ok(ContainerSummary {
         id: view.id.to_string(),
         name: view.name.clone(),
+        link_names: shared.link_names(&view.id),
         image: image_word(&config.image, document.image, names),
         image_id: document.image,
         command,

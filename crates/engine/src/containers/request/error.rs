@@ -75,6 +75,11 @@ pub enum RequestError {
     NoImage,
     /// An annotation without a name.
     EmptyAnnotation,
+    /// Not `NAME[:ALIAS]`.
+    Link {
+        /// What was given.
+        text: String,
+    },
     /// `VolumesFrom` with nothing in it.
     EmptyVolumesFrom,
     /// A namespace of another container, without the container.
@@ -352,6 +357,10 @@ impl fmt::Display for RequestError {
             Self::Unsupported { what } => write!(f, "{what} is not supported"),
             Self::NoCommand => f.write_str("no command specified"),
             Self::NoImage => f.write_str("no image specified"),
+            Self::Link { text } if text.is_empty() => {
+                f.write_str("empty string specified for links")
+            }
+            Self::Link { text } => write!(f, "bad format for links: {text}"),
             Self::EmptyAnnotation => f.write_str(
                 "invalid Annotations: the empty string is not permitted as an annotation key",
             ),

@@ -119,6 +119,7 @@ impl HostConfig {
             return Err(RequestError::EmptyAnnotation);
         }
         self.check_unsupported()?;
+        self.check_links()?;
         self.check_namespaces(config).map_err(RequestError::Conflict)?;
         if self.shm_size < 0 {
             return Err(RequestError::Limit(LimitFault::ShmSize));
@@ -134,7 +135,6 @@ impl HostConfig {
 
     fn check_unsupported(&self) -> Result<(), RequestError> {
         let what = match () {
-            () if !self.links.is_empty() => "Links (--link)",
             () if !self.cgroup.is_empty() => "Cgroup",
             () if !matches!(self.volume_driver.as_str(), "" | "local") => {
                 "a VolumeDriver other than local"
@@ -142,6 +142,11 @@ impl HostConfig {
             () => return Ok(()),
         };
         Err(RequestError::Unsupported { what })
+    }
+
+    fn check_links(&self) -> Result<(), RequestError> {
+        let bad = self.links.iter().find(|link| crate::networks::parse_link(link).is_none());
+        bad.map_or(Ok(()), |link| Err(RequestError::Link { text: link.clone() }))
     }
 
     fn check_namespaces(&self, config: &ContainerConfig) -> Result<(), Conflict> {
@@ -280,6 +285,6 @@ mod tests {
             &|host, _| host.isolation = "hyperv".to_owned(),
             "invalid isolation 'hyperv' on linux",
         );
-        check(&|host, _| host.links = vec!["db:db".to_owned()], "Links (--link) is not supported");
+        check(&|host, _| host.links = vec!["a:b:c".to_owned()], "bad format for links: a:b:c");
     }
 }

@@ -36,7 +36,7 @@ use adopt::Spare;
 use sessions::Session;
 
 pub(crate) use end::remove_tree;
-pub(crate) use prepare::root_mount;
+pub(crate) use prepare::{network_place, root_mount, with_gateway, write_network_files};
 pub(crate) use start::reap;
 
 /// More than that many asks wait their turn at the asker.

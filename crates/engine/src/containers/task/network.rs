@@ -19,7 +19,7 @@ use crate::containers::state::EndpointDetails;
 use crate::engine::names_of;
 use crate::error::{Error, ErrorClass};
 use crate::events::Event;
-use crate::networks::{Network, key_of, port_mappings};
+use crate::networks::{Linked, Network, key_of, parse_link, port_mappings};
 use crate::plan::{hostname_file, resolv_conf};
 
 impl Task {
@@ -66,7 +66,7 @@ impl Task {
     }
 
     /// Takes its place in a network away.
-    pub(crate) async fn disconnect(&mut self, network: Network) -> Result<(), Error> {
+    pub(crate) async fn disconnect(&mut self, network: Network, force: bool) -> Result<(), Error> {
         if matches!(self.document.request.host.network, NetworkMode::Host) {
             let message =
                 "container cannot be disconnected from host network or connected to host network";
@@ -83,12 +83,23 @@ impl Task {
             let (shared, id) = (self.shared.clone(), self.id.clone());
             let key = key_of(&network).to_owned();
             let sandbox = spawn_blocking(move || {
-                Ok::<_, Error>(shared.network.disconnect(&id.parse()?, &key)?)
+                Ok::<_, Error>(shared.network.disconnect(&id.parse()?, &key, force)?)
             });
-            let sandbox = sandbox.await??;
+            let sandbox = sandbox.await?;
             happened.push(self.network_event("disconnect", &network));
-            self.document = Arc::new(document);
-            self.take_in(&sandbox).await?;
+            match sandbox {
+                Ok(sandbox) => {
+                    self.document = Arc::new(document);
+                    self.take_in(&sandbox).await?;
+                }
+                // What the host has lost it cannot take away: then it is only told no longer.
+                Err(_) if force => {
+                    self.document = Arc::new(document);
+                    self.standing.endpoints.retain(|one| one.network_id != network.id);
+                    self.shared.names.set(&self.id, &self.standing.endpoints)?;
+                }
+                Err(error) => return Err(error),
+            }
         } else {
             self.document = Arc::new(document);
         }
@@ -239,6 +250,50 @@ impl Task {
             text.push_str(&format!("{address}\t{name}"));
         }
         std::fs::write(&path, text).map_err(failed("write"))
+    }
+
+    /// Whoever it is linked to may have another address by now.
+    pub(crate) async fn refresh_links(&mut self) -> Result<(), Error> {
+        // One that does not run keeps its line until it does.
+        let Ok(linked) = self.shared.linked(&self.name, &self.document.request) else {
+            return Ok(());
+        };
+        self.change_link_lines(&linked, &[])
+    }
+
+    /// Takes a link away.
+    pub(crate) async fn unlink(&mut self, alias: String) -> Result<(), Error> {
+        let mut document = (*self.document).clone();
+        let is_it = |link: &String| parse_link(link).is_some_and(|(_, known)| known == alias);
+        let gone = self.shared.linked(&self.name, &document.request).unwrap_or_default();
+        let gone: Vec<_> = gone.into_iter().filter(|linked| linked.alias == alias).collect();
+        document.request.host.links.retain(|link| !is_it(link));
+        self.document = Arc::new(document);
+        if self.standing.sandbox.is_some() {
+            self.change_link_lines(&[], &gone)?;
+        }
+        self.commit_document(Vec::new()).await
+    }
+
+    /// The lines of its links in `/etc/hosts`, and no others.
+    fn change_link_lines(&self, now: &[Linked], gone: &[Linked]) -> Result<(), Error> {
+        let path = self.places.data.join("hosts");
+        let failed = |doing| {
+            let path = path.clone();
+            move |error| Error::io(doing, &path, error)
+        };
+        let before = std::fs::read_to_string(&path).map_err(failed("read"))?;
+        let is_old = |line: &&str| {
+            let names = line.split_once('\t').map(|(_, names)| names);
+            now.iter().chain(gone).any(|linked| names == Some(linked.names().as_str()))
+        };
+        let kept = before.lines().filter(|line| !is_old(line));
+        let mut text: String = kept.map(|line| format!("{line}\n")).collect();
+        text.extend(now.iter().map(Linked::lines));
+        match text == before {
+            true => Ok(()),
+            false => std::fs::write(&path, text).map_err(failed("write")),
+        }
     }
 
     /// It is called something else, in its networks as well.

@@ -20,6 +20,7 @@ use crate::containers::request::{IpcMode, NetworkMode, PidMode};
 use crate::containers::state::EndpointDetails;
 use crate::engine::Shared;
 use crate::error::{Error, ErrorClass};
+use crate::networks::Linked;
 use crate::plan::{
     self, FilePaths, Found, HostFacts, MountKind, Plan, StartFacts, hostname_file, hosts_file,
     look_up, resolv_conf, resolve_user_in,
@@ -89,8 +90,10 @@ impl Facts {
             RootView::open(&mounts).map_err(|error| Error::Root { message: error.to_string() })?;
         let user = resolve_user_in(&root, &request.config.user, &request.host.group_add)?;
         self.shared.fill_volumes(points, &root)?;
+        // Whoever it is linked to must run, or nothing is made.
+        let linked = self.shared.linked(&self.name, request)?;
         let network = self.network()?;
-        let files = self.write_files(&host, &network)?;
+        let files = self.write_files(&host, &network, &linked)?;
         let served = self.write_network(&host, &network)?;
         let start = StartFacts {
             id: self.id.to_string(),
@@ -105,6 +108,7 @@ impl Facts {
                 _ => None,
             },
             shm: self.shared_memory(&host)?,
+            linked_env: linked.iter().flat_map(Linked::environment).collect(),
             files,
             found,
         };
@@ -198,7 +202,12 @@ impl Facts {
     }
 
     /// Hostname, hosts and resolv.conf, written anew.
-    fn write_files(&self, host: &HostFacts, network: &Network) -> Result<FilePaths, Error> {
+    fn write_files(
+        &self,
+        host: &HostFacts,
+        network: &Network,
+        linked: &[Linked],
+    ) -> Result<FilePaths, Error> {
         let request = &self.document.request;
         if let Some(places) = &network.files_of {
             let path = |name| Some(places.data.join(name)).filter(|path: &PathBuf| path.exists());
@@ -218,9 +227,11 @@ impl Facts {
             std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))?;
             Ok::<_, Error>(Some(path))
         };
+        let mut hosts = hosts_file(request, &self.id, host, &addresses)?;
+        hosts.extend(linked.iter().map(Linked::lines));
         Ok(FilePaths {
             hostname: write("hostname", hostname_file(request, &self.id, host))?,
-            hosts: write("hosts", hosts_file(request, &self.id, host, &addresses)?)?,
+            hosts: write("hosts", hosts)?,
             resolv_conf: write("resolv.conf", resolv_conf(request, host, server))?,
         })
     }
@@ -295,7 +306,7 @@ fn image_layers(
 }
 
 /// The files by which a container's monitor serves its network.
-pub(super) fn network_place(places: &Places, namespace: &Path) -> NetworkPlace {
+pub(crate) fn network_place(places: &Places, namespace: &Path) -> NetworkPlace {
     NetworkPlace {
         namespace: namespace.to_owned(),
         names: places.run.join("names.json"),
@@ -304,7 +315,7 @@ pub(super) fn network_place(places: &Places, namespace: &Path) -> NetworkPlace {
 }
 
 /// Writes them; what there is nothing to be said of is not there.
-pub(super) fn write_network_files(
+pub(crate) fn write_network_files(
     place: &NetworkPlace,
     names: Option<&NamesConfig>,
     forwards: &[Forward],
@@ -322,7 +333,7 @@ pub(super) fn write_network_files(
 }
 
 /// What `host-gateway` means, unless the engine's settings say it.
-fn with_gateway(host: &HostFacts, gateway: Option<IpAddr>) -> HostFacts {
+pub(crate) fn with_gateway(host: &HostFacts, gateway: Option<IpAddr>) -> HostFacts {
     let mut host = host.clone();
     host.defaults.host_gateway = host.defaults.host_gateway.or(gateway);
     host

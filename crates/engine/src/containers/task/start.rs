@@ -53,6 +53,7 @@ impl Task {
         };
         let Err(error) = begun else {
             self.keep_spare().await;
+            self.shared.tell_linked(&self.id);
             return Ok(());
         };
         // A monitor that could not start its container has recorded that.
