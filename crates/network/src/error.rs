@@ -256,10 +256,10 @@ impl NetworkError {
             Self::InUse { .. }
             | Self::Overlap { .. }
             | Self::Connected { .. }
+            | Self::AddressTaken { .. }
             | Self::SeveralSubnets => NetworkClass::Forbidden,
             Self::NoKind { .. } => NetworkClass::Unsupported,
-            Self::AddressTaken { .. }
-            | Self::NotConnected { .. }
+            Self::NotConnected { .. }
             | Self::Publish { .. }
             | Self::NoAddress { .. }
             | Self::NoSubnet
@@ -307,9 +307,9 @@ impl fmt::Display for NetworkError {
             Self::InvalidAddresses { words } => f.write_str(words),
             Self::NoAddresses => f.write_str("IPv4 or IPv6 must be enabled"),
             Self::SeveralSubnets => f.write_str("bridge driver doesn't support multiple subnets"),
-            Self::Overlap { .. } => {
-                f.write_str("Pool overlaps with other one on this address space")
-            }
+            Self::Overlap { .. } => f.write_str(
+                "invalid pool request: Pool overlaps with other one on this address space",
+            ),
             Self::NoSuchKind { address } => write!(
                 f,
                 "user specified IP address {address} is supported only when connecting to networks with user configured subnets"

@@ -227,7 +227,7 @@ impl Endpoint {
             (true, false) => return None,
         };
         let target = self.ipv4.map(IpAddr::V4).or(self.ipv6.map(IpAddr::V6))?;
-        (port.protocol != Protocol::Sctp).then_some(Forward {
+        Some(Forward {
             protocol: port.protocol,
             listen: SocketAddr::new(listen.into(), port.host_port),
             target: SocketAddr::new(target, port.container_port),

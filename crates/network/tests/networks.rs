@@ -227,7 +227,7 @@ fn addresses_are_those_that_were_asked_for() {
         let overlap = NetworkRequest { pools: vec![pool], ..plain(2, "theirs") };
         assert_eq!(
             words(networks.create_network(&overlap)),
-            "Pool overlaps with other one on this address space"
+            "invalid pool request: Pool overlaps with other one on this address space"
         );
         let none = NetworkRequest { ipv4: Some(false), ..plain(3, "none") };
         assert_eq!(words(networks.create_network(&none)), "IPv4 or IPv6 must be enabled");

@@ -5,8 +5,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the program that they judge")]
 
 mod builds;
+mod crowd;
 mod files;
 mod life;
+mod names;
 mod networks;
 #[path = "../../../distribution/tests/registry/program.rs"]
 mod registry;

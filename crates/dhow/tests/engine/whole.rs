@@ -46,12 +46,21 @@ impl TestEngine {
 
     /// The same with more flags.
     pub(crate) fn with_flags(test: &str, flags: &[&str]) -> Option<Self> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         if !rustix::process::geteuid().is_root() {
             say(&format!("SKIPPED {test}: needs root"));
             return None;
         }
         enter_namespaces();
+        Some(Self::here(flags))
+    }
+
+    /// Another engine in the same namespaces.
+    pub(crate) fn beside(&self) -> Self {
+        Self::here(&[])
+    }
+
+    fn here(flags: &[&str]) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let root = std::env::temp_dir().join(format!("dhow-whole-{}-{number}", std::process::id()));
         fs::create_dir(&root).expect("a directory");
@@ -62,7 +71,7 @@ impl TestEngine {
         fs::write(&archive, image()).expect("an archive");
         let loaded = engine.dhow(&["load", "--quiet", "--input", text(&archive)]);
         assert_eq!(loaded.code, 0, "{loaded:?}");
-        Some(engine)
+        engine
     }
 
     /// Starts the engine's process, and waits until it answers.
@@ -289,7 +298,7 @@ fn put(tar: &mut Writer<Vec<u8>>, path: &str, kind: Kind, mode: u16, bytes: &[u8
     tar.append(&Entry { path: path.as_bytes().to_vec(), kind, metadata }, bytes).expect("an entry");
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Through the standard library's macro, tests that pass would be silent about what they skip.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

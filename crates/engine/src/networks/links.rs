@@ -101,6 +101,12 @@ impl Linked {
         names
     }
 
+    /// Whether these names are of a line of its own, from before it was renamed perhaps.
+    pub(crate) fn has_line(&self, names: &str) -> bool {
+        let mut names = names.split(' ');
+        names.next() == Some(&self.alias) && names.next() == Some(&self.hostname)
+    }
+
     /// Its lines there, one for each address.
     pub(crate) fn lines(&self) -> String {
         let names = self.names();
@@ -168,5 +174,6 @@ mod tests {
         assert_eq!(linked(&[]).lines(), "172.17.0.2\tmy-db 0123456789ab db\n");
         let same = Linked { alias: "db".to_owned(), ..linked(&[]) };
         assert_eq!(same.names(), "db 0123456789ab");
+        assert!(linked(&[]).has_line("my-db 0123456789ab older") && !same.has_line("db"));
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Invariant: nothing waits: a side that does not read keeps the other from being read. What is kept of a
 //! connection is bounded, and there is no thread or process for it.
-//! Absent on purpose: IPv4, which rules redirect, and protocols that have no connections but UDP.
+//! Absent on purpose: IPv4, which rules redirect; the streams and messages within a connection of SCTP: its bytes
+//! are passed on, in order.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use dhow_network::{Forward, Protocol};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use super::names::watch;
 
@@ -146,14 +147,15 @@ impl Forwards {
     }
 
     fn serve_listener(&mut self, at: usize) {
-        let (key, target) = (self.listeners[at].key, self.listeners[at].forward.target);
+        let Forward { protocol, target, .. } = self.listeners[at].forward;
+        let key = self.listeners[at].key;
         match &self.listeners[at].socket {
             Socket::Tcp(socket) => {
                 // A turn takes some; the rest is there at the next one.
                 let clients: Vec<_> = (0..64).map_while(|_| socket.accept().ok()).collect();
                 for (client, _) in clients {
                     // One that cannot be passed on is closed.
-                    let _ = self.add_pair(client, target);
+                    let _ = self.add_pair(client, protocol, target);
                 }
             }
             Socket::Udp(socket) => {
@@ -167,11 +169,18 @@ impl Forwards {
         }
     }
 
-    fn add_pair(&mut self, client: TcpStream, target: SocketAddr) -> io::Result<()> {
+    fn add_pair(
+        &mut self,
+        client: TcpStream,
+        protocol: Protocol,
+        target: SocketAddr,
+    ) -> io::Result<()> {
         client.set_nonblocking(true)?;
-        client.set_nodelay(true)?;
-        let server = connect(target)?;
-        server.set_nodelay(true)?;
+        let server = connect_by(protocol, target)?;
+        if protocol == Protocol::Tcp {
+            client.set_nodelay(true)?;
+            server.set_nodelay(true)?;
+        }
         let key = self.key();
         let Some(epoll) = &self.epoll else { return Ok(()) };
         watch(epoll, &client, key, EventFlags::IN)?;
@@ -346,11 +355,8 @@ fn is_later(error: &io::Error) -> bool {
 fn listen(forward: &Forward) -> io::Result<Socket> {
     let family = family(forward.listen);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let kind = match forward.protocol {
-        Protocol::Tcp => SocketType::STREAM,
-        _ => SocketType::DGRAM,
-    };
-    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    let (kind, protocol) = kind_of(forward.protocol);
+    let socket = rustix::net::socket_with(family, kind, flags, protocol)?;
     if forward.listen.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
@@ -365,10 +371,24 @@ fn listen(forward: &Forward) -> io::Result<Socket> {
     Ok(Socket::Udp(socket.into()))
 }
 
+/// What sockets of a protocol are: SCTP's are like TCP's, one for each connection.
+fn kind_of(protocol: Protocol) -> (SocketType, Option<rustix::net::Protocol>) {
+    match protocol {
+        Protocol::Tcp => (SocketType::STREAM, None),
+        Protocol::Sctp => (SocketType::STREAM, Some(ipproto::SCTP)),
+        Protocol::Udp => (SocketType::DGRAM, None),
+    }
+}
+
 /// Begins to connect; whoever writes first finds out whether that worked.
 pub(super) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    connect_by(Protocol::Tcp, to)
+}
+
+fn connect_by(protocol: Protocol, to: SocketAddr) -> io::Result<TcpStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family(to), SocketType::STREAM, flags, None)?;
+    let (kind, protocol) = kind_of(protocol);
+    let socket = rustix::net::socket_with(family(to), kind, flags, protocol)?;
     match rustix::net::connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket.into()),
         Err(errno) => Err(errno.into()),
@@ -377,4 +397,104 @@ pub(super) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 
 fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    /// A port that nobody has at the moment.
+    fn free_port() -> u16 {
+        let taken = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port");
+        taken.local_addr().expect("an address").port()
+    }
+
+    /// Serves until somebody is through.
+    fn serve_while(forward: Forward, client: impl FnOnce() + Send) {
+        let mut forwards = Forwards::default();
+        forwards.set(vec![forward]);
+        assert_eq!(forwards.listeners.len(), 1, "{forward:?}");
+        std::thread::scope(|scope| {
+            let client = scope.spawn(client);
+            while !client.is_finished() {
+                forwards.serve();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            client.join().expect("no panic");
+        });
+        forwards.set(Vec::new());
+        assert!(forwards.listeners.is_empty());
+    }
+
+    fn forward(protocol: Protocol, target: SocketAddr) -> Forward {
+        let listen = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), free_port());
+        Forward { protocol, listen, target }
+    }
+
+    /// A server that says everything back, and a client who says more than is kept at a time.
+    fn streams(protocol: Protocol) -> io::Result<()> {
+        let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port());
+        let listen_there = Forward { protocol, listen: at, target: at };
+        let Socket::Tcp(server) = listen(&listen_there)? else { unreachable!("a stream") };
+        server.set_nonblocking(false)?;
+        let forward = forward(protocol, at);
+        let echo = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().expect("a client");
+            stream.set_nonblocking(false).expect("a stream that waits");
+            let mut all = vec![0; 200_000];
+            stream.read_exact(&mut all).expect("all of it");
+            stream.write_all(&all).expect("all of it");
+        });
+        serve_while(forward, move || {
+            let mut client = connect_by(protocol, forward.listen).expect("somebody");
+            client.set_nonblocking(false).expect("a stream that waits");
+            let all: Vec<u8> = (0..200_000u32).map(|number| number as u8).collect();
+            for part in all.chunks(10_000) {
+                client.write_all(part).expect("all of it");
+            }
+            let mut answer = vec![0; all.len()];
+            client.read_exact(&mut answer).expect("an answer");
+            assert!(answer == all);
+        });
+        echo.join().expect("no panic");
+        Ok(())
+    }
+
+    #[test]
+    fn streams_are_passed_on() {
+        streams(Protocol::Tcp).expect("TCP is everywhere");
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    fn streams_of_sctp_are_passed_on() {
+        if streams(Protocol::Sctp).is_err() {
+            eprintln!("SKIPPED streams_of_sctp_are_passed_on: the kernel has no SCTP");
+        }
+    }
+
+    #[test]
+    fn datagrams_are_passed_on_and_answered() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let forward = forward(Protocol::Udp, server.local_addr().expect("an address"));
+        let echo = std::thread::spawn(move || {
+            let mut bytes = [0; 100];
+            for _ in 0..2 {
+                let (length, from) = server.recv_from(&mut bytes).expect("a datagram");
+                server.send_to(&bytes[..length], from).expect("an answer");
+            }
+        });
+        serve_while(forward, move || {
+            for words in ["one", "two"] {
+                let client = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).expect("a port");
+                client.send_to(words.as_bytes(), forward.listen).expect("sent");
+                let mut answer = [0; 100];
+                let length = client.recv(&mut answer).expect("an answer");
+                assert_eq!(&answer[..length], words.as_bytes());
+            }
+        });
+        echo.join().expect("no panic");
+    }
 }

@@ -199,11 +199,26 @@ pub(crate) fn ip(arguments: &str) {
 }
 
 /// What the program `ip` says.
-#[expect(clippy::disallowed_methods, reason = "a test's machine is looked at by a program")]
 pub(crate) fn ip_told(arguments: &str) -> String {
-    let output = std::process::Command::new("ip").args(arguments.split(' ')).output();
-    let output = output.expect("the program ip");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    program("ip", arguments)
+}
+
+/// Runs the program `nft`, for rules that are somebody else's.
+pub(crate) fn nft(arguments: &str) {
+    nft_told(arguments);
+}
+
+/// What the program `nft` says.
+pub(crate) fn nft_told(arguments: &str) -> String {
+    program("nft", arguments)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's machine is made and seen by programs")]
+fn program(name: &str, arguments: &str) -> String {
+    let output = std::process::Command::new(name).args(arguments.split(' ')).output();
+    let output = output.unwrap_or_else(|error| panic!("the program {name}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {arguments}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

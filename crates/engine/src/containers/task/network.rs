@@ -284,8 +284,8 @@ impl Task {
         };
         let before = std::fs::read_to_string(&path).map_err(failed("read"))?;
         let is_old = |line: &&str| {
-            let names = line.split_once('\t').map(|(_, names)| names);
-            now.iter().chain(gone).any(|linked| names == Some(linked.names().as_str()))
+            let names = line.split_once('\t').map_or("", |(_, names)| names);
+            now.iter().chain(gone).any(|linked| linked.has_line(names))
         };
         let kept = before.lines().filter(|line| !is_old(line));
         let mut text: String = kept.map(|line| format!("{line}\n")).collect();
