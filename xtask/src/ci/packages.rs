@@ -18,6 +18,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("strace", "strace"), // the budgets of system calls
     ("time", "time"),     // and memory
     ("unshare", "util-linux"),
+    ("ip", "iproute2"),                     // tests make neighbours of a host
+    ("nft", "nftables"),                    // and firewalls of others
     ("mkfs.btrfs", "btrfs-progs"),          // a storage driver
     ("mkfs.xfs", "xfsprogs"),               // limits of snapshots
     ("docker-registry", "docker-registry"), // a registry that others wrote

@@ -131,3 +131,84 @@ fn what_is_in_a_network_s_way_is_told_and_builds_know_its_names() {
     let place = context.display().to_string();
     engine.ok(&["build", "--network", "front", "--add-host", "up:host-gateway", "-q", &place]);
 }
+
+#[test]
+fn what_cannot_be_is_refused_in_docker_s_words() {
+    let test = "what_cannot_be_is_refused_in_docker_s_words";
+    let Some(engine) = TestEngine::start(test) else { return };
+    let create = |name: &str, driver: &str, pools: &str| {
+        let body =
+            format!(r#"{{"Name":"{name}","Driver":"{driver}","IPAM":{{"Config":[{pools}]}}}}"#);
+        engine.ask("POST", "/networks/create", &body).expect("an answer")
+    };
+    let check = |answer: String, status: u16, words: &str| {
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{words}: {answer}");
+        assert!(answer.contains(words), "{words}: {answer}");
+    };
+    check(create("lan", "", r#"{"Subnet":"10.1.0.0/16"}"#), 201, "Id");
+    let overlap = "invalid pool request: Pool overlaps with other one on this address space";
+    check(create("other", "", r#"{"Subnet":"10.1.2.0/24"}"#), 403, overlap);
+    let outside = r#"{"Subnet":"10.2.0.0/24","Gateway":"10.3.0.1"}"#;
+    let words = "invalid gateway 10.3.0.1: parent subnet 10.2.0.0/24 doesn't contain this address";
+    check(create("other", "", outside), 400, words);
+    let words = "invalid subnet 10.2.0.7/24: it should be 10.2.0.0/24";
+    check(create("other", "", r#"{"Subnet":"10.2.0.7/24"}"#), 400, words);
+    let two = r#"{"Subnet":"10.2.0.0/24"},{"Subnet":"10.3.0.0/24"}"#;
+    check(create("other", "", two), 403, "bridge driver doesn't support multiple subnets");
+    let words = "could not find plugin strange in v1 plugin registry: plugin not found";
+    check(create("other", "strange", ""), 404, words);
+    check(create("lan", "", ""), 409, "network with name lan already exists");
+    check(create("bridge", "", ""), 403, "operation is not permitted on predefined bridge network");
+    let failed = |words: &[&str]| {
+        let said = engine.dhow(words);
+        assert_eq!(said.code, 125, "{said:?}");
+        said.err
+    };
+    let one = [
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "--network",
+        "lan",
+        "--ip",
+        "10.1.0.9",
+        IMAGE,
+        "sleep",
+        "99",
+    ];
+    engine.ok(&one);
+    let said = failed(&["run", "--network", "lan", "--ip", "10.1.0.9", IMAGE, "true"]);
+    assert!(
+        said.contains("failed to set up container networking: Address already in use"),
+        "{said}"
+    );
+    let said = failed(&["run", "--network", "lan", "--ip", "10.9.0.9", IMAGE, "true"]);
+    let words = "no configured subnet or ip range contain the IP address 10.9.0.9";
+    assert!(said.contains(words), "{said}");
+    let said = failed(&["run", "--network", "nowhere", IMAGE, "true"]);
+    assert!(said.contains("network nowhere not found"), "{said}");
+    let said = failed(&["run", "-p", "x:80", IMAGE, "true"]);
+    assert!(said.contains("invalid hostPort: x"), "{said}");
+    let said = failed(&["run", "-p", "8080:80/icmp", IMAGE, "true"]);
+    assert!(said.contains("invalid proto: icmp"), "{said}");
+    let refused = engine.dhow(&["network", "rm", "lan"]);
+    let words = "error while removing network: network lan has active endpoints (name:\"one\" id:";
+    assert!(refused.err.contains(words), "{refused:?}");
+    let refused = engine.dhow(&["network", "disconnect", "--force", "lan", "nobody"]);
+    assert!(refused.err.contains("endpoint nobody not found"), "{refused:?}");
+    // Configurations for others.
+    engine.ok(&["network", "create", "--config-only", "--subnet", "10.4.0.0/24", "settings"]);
+    let told = "{{.ConfigOnly}} {{.Driver}} {{(index .IPAM.Config 0).Subnet}}";
+    assert_eq!(engine.ok(&["network", "inspect", "-f", told, "settings"]), "true null 10.4.0.0/24");
+    let said = failed(&["run", "--network", "settings", IMAGE, "true"]);
+    assert!(said.contains("cannot create endpoint on configuration-only network"), "{said}");
+    engine.ok(&["network", "create", "--config-from", "settings", "made"]);
+    let told = "{{.ConfigFrom.Network}} {{(index .IPAM.Config 0).Subnet}}";
+    assert_eq!(engine.ok(&["network", "inspect", "-f", told, "made"]), "settings 10.4.0.0/24");
+    let refused = engine.dhow(&["network", "rm", "settings"]);
+    assert!(refused.err.contains("configuration network \"settings\" is in use"), "{refused:?}");
+    engine.ok(&["network", "rm", "made", "settings"]);
+    let refused = engine.dhow(&["network", "create", "--config-from", "settings", "late"]);
+    assert!(refused.err.contains("configuration network \"settings\" not found"), "{refused:?}");
+}
