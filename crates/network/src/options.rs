@@ -112,7 +112,8 @@ impl Settings {
             "container_iface_prefix" => self.interface_prefix = device_name(value, 12)?,
             "enable_ipv4" => self.ipv4 = Some(flag(value)?),
             "enable_ipv6" => self.ipv6 = Some(flag(value)?),
-            "dhow.rate.in" => self.rate.inward = rate(value)?,
+            // Of others nobody sends what comes in whom we could bound.
+            "dhow.rate.in" if self.kind == Kind::Bridge => self.rate.inward = rate(value)?,
             "dhow.rate.out" => self.rate.outward = rate(value)?,
             name => return self.take_kind(name, value),
         }
@@ -244,6 +245,7 @@ mod tests {
     fn what_nobody_knows_is_refused_by_name() {
         let refused = |driver, name, value| read(driver, &[(name, value)]).unwrap_err();
         assert_eq!(refused("bridge", "parent", "eth0"), "unknown network option: parent");
+        assert!(refused("macvlan", "dhow.rate.in", "1mbit").contains("unknown"));
         assert!(
             refused("macvlan", "com.docker.network.bridge.enable_icc", "true").contains("unknown")
         );

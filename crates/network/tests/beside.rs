@@ -211,6 +211,8 @@ fn what_a_sandbox_sends_and_receives_is_bounded() {
         let plain = NetworkRequest {
             key: "b".repeat(64),
             name: "plain".to_owned(),
+            // Wider than what an endpoint is bound to: the narrower counts.
+            options: [("dhow.rate.in".to_owned(), "10gbit".to_owned())].into(),
             ..NetworkRequest::default()
         };
         let plain = networks.create_network(&plain).expect("a network");

@@ -72,15 +72,15 @@ impl Shared {
         asked: &EndpointConfig,
     ) -> Result<EndpointRequest, Error> {
         let network = self.networks.find(&self.network, query)?;
+        if network.config_only {
+            let message = "cannot create endpoint on configuration-only network".to_owned();
+            return Err(Error::Network { message, class: ErrorClass::Forbidden });
+        }
         if matches!(network.driver.as_str(), "host" | "null") {
             let message =
                 "container cannot be disconnected from host network or connected to host \
                            network"
                     .to_owned();
-            return Err(Error::Network { message, class: ErrorClass::Forbidden });
-        }
-        if network.config_only {
-            let message = "cannot create endpoint on configuration-only network".to_owned();
             return Err(Error::Network { message, class: ErrorClass::Forbidden });
         }
         endpoint_request(&network, self.networks.record(&network.id).as_ref(), asked)

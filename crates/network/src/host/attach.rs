@@ -33,6 +33,10 @@ impl Attaching {
         request: &EndpointRequest,
     ) -> Result<Self, NetworkError> {
         let config = network.config();
+        if request.rate.inward > 0 && !matches!(config.kind, Kind::Bridge) {
+            // What comes in there is sent by nobody whom we could bound.
+            return Err(NetworkError::UnknownOption { name: "dhow.rate.in".to_owned() });
+        }
         let ipv4 = network.take_address(false, request.ipv4.map(IpAddr::V4))?;
         let ipv6 = match network.take_address(true, request.ipv6.map(IpAddr::V6)) {
             Ok(address) => address,
@@ -102,7 +106,11 @@ impl Attaching {
             ))
         };
         let to = self.addressing(endpoint);
-        namespace.links().give_address(index, &to).map_err(giving())?;
+        let given = match config.kind {
+            Kind::Bridge => namespace.links().give_address(index, &to),
+            _ => namespace.links().give_address_beside(index, &to),
+        };
+        given.map_err(giving())?;
         set_inside(namespace, inside, &self.request.sysctls)?;
         let Rate { inward, outward } = self.rate();
         let bounding =
@@ -110,7 +118,8 @@ impl Attaching {
         if outward > 0 {
             namespace.links().bound(index, outward).map_err(bounding())?;
         }
-        if inward > config.rate.inward && config.rate.inward == 0 {
+        // That of the network the device has from its making.
+        if inward > 0 && inward != config.rate.inward {
             self.bound_outside(namespace, index, inward).map_err(bounding())?;
         }
         Ok(())

@@ -3,6 +3,8 @@
 //! Invariant: an address is in force when it is given: nobody looks whether somebody else has it.
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dhow_sys::{Errno, NetlinkError, NetlinkRequest};
 
@@ -10,6 +12,10 @@ use super::{
     IFLA_ADDRESS, Links, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, RTM_NEWLINK, Up, attributes, link,
 };
 use crate::address::{Mac, Subnet};
+
+/// How long and in what steps a device that has ended is given to be gone.
+const END_WAIT: Duration = Duration::from_millis(5);
+const END_WAIT_MAX: Duration = Duration::from_secs(3);
 
 const NLM_F_REPLACE: i32 = 0x100;
 
@@ -61,13 +67,38 @@ pub(crate) enum Gateway {
 impl Links {
     /// Gives a device that is up its addresses, and the namespace its way out.
     pub(crate) fn give_address(&mut self, index: u32, to: &Addressing) -> Result<(), NetlinkError> {
-        let mac = to.mac.map(|mac| {
-            NetlinkRequest::new(RTM_NEWLINK, 0, &link(index, Up::AsIs))
-                .attribute(IFLA_ADDRESS, &mac.octets())
-        });
+        let mac = to.mac.map(|mac| link_address(index, mac));
         let addresses = to.addresses.iter().map(|(one, subnet)| address(index, *one, *subnet));
         let routes = to.gateways.iter().map(|gateway| route(index, *gateway));
         self.socket.tell(mac.into_iter().chain(addresses).chain(routes))
+    }
+
+    /// The same beside a device of the host's: an address there, or a link's, is another's until the kernel has
+    /// got round to the other's end, which is waited for.
+    pub(crate) fn give_address_beside(
+        &mut self,
+        index: u32,
+        to: &Addressing,
+    ) -> Result<(), NetlinkError> {
+        let begin = Instant::now();
+        let mut tell = |request: &dyn Fn() -> NetlinkRequest| loop {
+            match self.socket.tell([request()]) {
+                Err(error) if error.errno == Errno::ADDRINUSE && begin.elapsed() < END_WAIT_MAX => {
+                    thread::sleep(END_WAIT);
+                }
+                told => return told,
+            }
+        };
+        if let Some(mac) = to.mac {
+            tell(&|| link_address(index, mac))?;
+        }
+        for (one, subnet) in &to.addresses {
+            tell(&|| address(index, *one, *subnet))?;
+        }
+        for gateway in &to.gateways {
+            tell(&|| route(index, *gateway))?;
+        }
+        Ok(())
     }
 
     /// Gives a device one more address; one that it has is no error.
@@ -140,6 +171,12 @@ impl Links {
         }
         Ok(all)
     }
+}
+
+/// The request that gives a link another address of its own.
+fn link_address(index: u32, mac: Mac) -> NetlinkRequest {
+    NetlinkRequest::new(RTM_NEWLINK, 0, &link(index, Up::AsIs))
+        .attribute(IFLA_ADDRESS, &mac.octets())
 }
 
 /// The request that adds an address.

@@ -180,6 +180,7 @@ impl Task {
 
     fn check_connectable(&self, network: &Network) -> Result<(), Error> {
         let message = match (&self.document.request.host.network, network.driver.as_str()) {
+            _ if network.config_only => "cannot create endpoint on configuration-only network",
             (NetworkMode::Container(_), _) => {
                 "container sharing network namespace with another container or host cannot be connected to any other network"
             }
