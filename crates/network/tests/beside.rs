@@ -71,6 +71,10 @@ fn macvlan_puts_containers_beside_the_host() {
         let outside_of_all = networks.sandbox(&within("four", &lan, "198.51.100.9"));
         let words = outside_of_all.expect_err("no such address").to_string();
         assert_eq!(words, "no configured subnet or ip range contain the IP address 198.51.100.9");
+        // Whoever comes back at once has the same address, whether or not the kernel is through with the old one.
+        networks.release(&two.id).expect("an end");
+        let two = networks.sandbox(&within("two", &lan, "192.0.2.11")).expect("a sandbox");
+        assert!(inside(&two.path, || ask("192.0.2.10", 80)).is_some());
         // One that is in use already comes in as well, and out again.
         let late = networks.sandbox(&none("late")).expect("a sandbox");
         let more = networks.connect(&late.id, &at(&lan.key)).expect("one more");
