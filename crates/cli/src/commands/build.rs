@@ -73,7 +73,7 @@ pub(super) const BUILD: Command = Command {
 };
 
 /// Docker's, and not built: each is refused by name.
-const REFUSED: &[Flag] = &[
+pub(super) const REFUSED: &[Flag] = &[
     Flag::list("allow", "Rights for commands").hidden(),
     Flag::list("annotation", "Annotations of the image").hidden(),
     Flag::list("attest", "Attestations").hidden(),
