@@ -17,3 +17,4 @@ pub use fault::ConnectFault;
 pub use proxy::Proxies;
 pub use resolver::{Addresses, Resolver, SystemResolver};
 pub(crate) use tls::Tls;
+pub use tls::{TlsFault, tls_config};

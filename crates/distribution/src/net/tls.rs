@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::config::{Config, ConfigError, RegistryConfig};
+use crate::config::{Config, ConfigError, Identity, RegistryConfig};
 use crate::url::Origin;
 
 /// TLS for every host.
@@ -116,6 +116,36 @@ impl Special {
         })
     }
 }
+
+/// TLS to somebody who is no registry: `authorities_pem` vouch for him, unless nothing is to be verified.
+pub fn tls_config(
+    authorities_pem: &[u8],
+    identity: Option<&Identity>,
+    verify: bool,
+) -> Result<Arc<ClientConfig>, TlsFault> {
+    let provider = Arc::new(ring::default_provider());
+    let entry = RegistryConfig {
+        ca_pem: authorities_pem.to_vec(),
+        identity: identity.cloned(),
+        ..RegistryConfig::default()
+    };
+    let built = Special::build(&provider, &RootCertStore::empty(), &entry).map_err(TlsFault)?;
+    let mut config = if verify { built.verified } else { built.unverified };
+    Arc::make_mut(&mut config).alpn_protocols.clear();
+    Ok(config)
+}
+
+/// Certificates or a key that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFault(String);
+
+impl std::fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TlsFault {}
 
 type Shown = Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>;
 

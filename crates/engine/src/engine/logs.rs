@@ -61,16 +61,29 @@ impl Engine {
             return Err(Error::Invalid { message });
         }
         let view = self.find(query)?.watch();
-        let (config, terminal) = {
+        let (config, terminal, is_kept) = {
             let seen = view.borrow();
             let places = Places::of(&self.shared.data_root, &self.shared.exec_root, &seen.id);
             let host = &seen.document.request.host;
-            (crate::plan::log_config(&host.log, &places.data)?, seen.document.request.config.tty)
+            let config = crate::plan::log_config(&host.log, &places.data)?;
+            (config, seen.document.request.config.tty, crate::plan::is_log_read(&host.log))
         };
-        if config.driver == LogDriver::None {
+        if config.driver == LogDriver::None || !is_kept {
             let message = "configured logging driver does not support reading".to_owned();
             return Err(Error::Unsupported { what: message });
         }
+        LogStream::open(config, terminal, view, request).await
+    }
+}
+
+impl LogStream {
+    /// Reads the log that `config` describes; its end is the end of the container in `view`.
+    pub(crate) async fn open(
+        config: LogConfig,
+        terminal: bool,
+        view: watch::Receiver<Arc<View>>,
+        request: LogsRequest,
+    ) -> Result<Self, Error> {
         let options = ReadOptions {
             tail: request.tail,
             since_ns: request.since_ns,
@@ -87,7 +100,7 @@ impl Engine {
             Instant::now() + Duration::from_nanos(u64::try_from(left).unwrap_or(0))
         });
         let batch = VecDeque::new();
-        Ok(LogStream { terminal, request, reader: Some(reader), batch, changes, view, ends })
+        Ok(Self { terminal, request, reader: Some(reader), batch, changes, view, ends })
     }
 }
 

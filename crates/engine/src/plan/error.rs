@@ -98,6 +98,8 @@ pub enum PlanError {
         /// Its value, where that is what is wrong.
         value: Option<String>,
     },
+    /// A size for a log's buffer where nothing is buffered.
+    LogBuffer,
     /// Something that this engine does not have.
     Unsupported {
         /// What it is.
@@ -161,6 +163,9 @@ impl fmt::Display for PlanError {
             }
             Self::LogOption { driver, option, value: Some(value) } => {
                 write!(f, "invalid value {value:?} of log opt '{option}' for {driver} log driver")
+            }
+            Self::LogBuffer => {
+                f.write_str("max-buffer-size option is only supported with 'mode=non-blocking'")
             }
             Self::Unsupported { what } => write!(f, "{what} is not supported"),
         }

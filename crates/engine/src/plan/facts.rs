@@ -57,6 +57,8 @@ pub struct Defaults {
     pub log: LogConfig,
     /// Foreign runtimes by name.
     pub runtimes: BTreeMap<String, PathBuf>,
+    /// What runs containers unless they say otherwise; the built-in one if empty.
+    pub runtime: String,
     /// Limits of processes unless a container says otherwise.
     pub ulimits: Vec<Ulimit>,
     /// Name servers unless a container says otherwise.
@@ -145,6 +147,7 @@ impl Defaults {
             init: false,
             log: LogConfig::default(),
             runtimes: BTreeMap::new(),
+            runtime: String::new(),
             ulimits: Vec::new(),
             dns: Vec::new(),
             dns_options: Vec::new(),
@@ -163,6 +166,10 @@ impl Defaults {
 pub struct StartFacts {
     /// The container's id.
     pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Its image's id.
+    pub image_id: String,
     /// Whom it runs as, as its own files say; see [`super::resolve_user`].
     pub user: User,
     /// Its network namespace; absent where the network is the host's.

@@ -34,12 +34,14 @@ use dhow_monitor::{HealthCheck, LogConfig};
 use dhow_spec::runtime::{Linux, Process, Root, Spec, User, VERSION};
 
 use crate::request::{CreateRequest, UtsMode};
+use crate::shipping::About;
 use security::Security;
 
 pub use error::PlanError;
 pub use facts::{CgroupFacts, Defaults, FilePaths, Found, HostFacts, StartFacts};
 pub use files::{hostname_file, hosts_file, resolv_conf};
-pub use logs::plan as log_config;
+pub(crate) use logs::bytes as log_bytes;
+pub use logs::{is_read as is_log_read, plan as log_config};
 pub use look::{check_sources, look_up};
 pub use mount_point::{MountKind, MountPoint, mount_points};
 pub use process::INIT_PATH;
@@ -96,7 +98,8 @@ pub fn plan(
     namespaces::namespaces(request, start, host, &mut linux)?;
     let named = own.uts == UtsMode::Private;
     let mut log = logs::plan(&own.log, directory)?;
-    log.attributes = logs::attributes(request, &process.env);
+    let about = About::named(&start.id, &start.name, &request.config.image, &start.image_id);
+    log.attributes = logs::attributes(request, &process.env, &about);
     Ok(Plan {
         health: health::health(&request.config, &process),
         stop_signal: request.config.stop_signal_number(),

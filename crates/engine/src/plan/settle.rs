@@ -49,11 +49,20 @@ pub fn settle(request: &mut CreateRequest, host: &HostFacts) -> Result<Vec<Strin
     let (masked, readonly) = (paths(MASKED), paths(READONLY));
     own.masked_paths.get_or_insert(masked);
     own.readonly_paths.get_or_insert(readonly);
+    if own.runtime.is_empty() {
+        own.runtime.clone_from(&host.defaults.runtime);
+    }
     if !is_runtime(&own.runtime, host) {
         return Err(PlanError::Runtime { name: own.runtime.clone() });
     }
     if own.log.driver.is_empty() {
-        own.log = host.defaults.log.clone();
+        own.log.driver.clone_from(&host.defaults.log.driver);
+    }
+    if own.log.driver == host.defaults.log.driver {
+        // As in Docker, options of the default driver count unless the container has others.
+        for (name, value) in &host.defaults.log.options {
+            own.log.options.entry(name.clone()).or_insert_with(|| value.clone());
+        }
     }
     logs::check(&own.log)?;
     if own.network == NetworkMode::Host && !own.ports.is_empty() {

@@ -86,8 +86,8 @@ fn what_a_machine_cannot_do_is_refused_in_dockers_words() {
         "sysctl \"net.core.somaxconn\" not allowed in host network namespace",
     );
     check(
-        |request| request.host.log.driver = "syslog".to_owned(),
-        "logger: no log driver named 'syslog' is registered",
+        |request| request.host.log.driver = "splunk".to_owned(),
+        "logger: no log driver named 'splunk' is registered",
     );
 }
 
