@@ -77,7 +77,7 @@ impl Shared {
     }
 
     /// Which containers have which volumes, but for one that is on its way out.
-    fn volume_users(&self, without: Option<&str>) -> VolumeUsers {
+    pub(super) fn volume_users(&self, without: Option<&str>) -> VolumeUsers {
         let mut users = VolumeUsers::default();
         for entry in self.table.all().iter().filter(|entry| without != Some(&*entry.id)) {
             for point in &entry.view().document.points {
@@ -155,7 +155,7 @@ impl Engine {
     }
 }
 
-fn happened(action: &str, volume: &Volume) -> Happened {
+pub(super) fn happened(action: &str, volume: &Volume) -> Happened {
     Happened::one(Event {
         kind: EventKind::Volume,
         action: action.to_owned(),

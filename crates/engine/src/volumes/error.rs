@@ -19,6 +19,11 @@ pub enum VolumeError {
     },
     /// Nothing can be called so.
     Name(RequestError),
+    /// Another volume is called so.
+    Exists {
+        /// The name.
+        name: String,
+    },
     /// Containers have it.
     InUse {
         /// The volume.
@@ -94,7 +99,7 @@ impl VolumeError {
             Self::Name(_) | Self::Option { .. } | Self::Missing { .. } | Self::OverFile { .. } => {
                 ErrorClass::Invalid
             }
-            Self::InUse { .. } => ErrorClass::Conflict,
+            Self::InUse { .. } | Self::Exists { .. } => ErrorClass::Conflict,
             Self::Unsupported { .. } => ErrorClass::Unsupported,
             Self::Copy { .. } | Self::Record { .. } | Self::Io { .. } | Self::Db(_) => {
                 ErrorClass::Internal
@@ -114,6 +119,7 @@ impl fmt::Display for VolumeError {
         match self {
             Self::NotFound { name } => write!(f, "get {name}: no such volume"),
             Self::Name(error) => error.fmt(f),
+            Self::Exists { name } => write!(f, "a volume named {name} already exists"),
             Self::InUse { name, by } => {
                 write!(f, "remove {name}: volume is in use - [{}]", by.join(", "))
             }

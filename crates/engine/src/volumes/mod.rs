@@ -19,7 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dhow_store::{CopiedUp, Db, RootView};
+use dhow_store::{CopiedUp, Db, Mounts, RootView};
 use rustix::fs::{Mode, OFlags};
 use rustix::rand::GetRandomFlags;
 
@@ -120,6 +120,50 @@ impl Volumes {
         }
         self.forget(&volume)?;
         Ok(Some(volume))
+    }
+
+    /// Calls a volume otherwise. A crash on the way leaves both names, and the files under one of them.
+    pub fn rename(&self, name: &str, to: &str, users: &VolumeUsers) -> Result<Volume, VolumeError> {
+        check_volume_name(to).map_err(VolumeError::Name)?;
+        let _turn = self.turn();
+        let not_found = || VolumeError::NotFound { name: name.to_owned() };
+        let old = self.find(name)?.ok_or_else(not_found)?;
+        let by = users.of(name).to_vec();
+        if !by.is_empty() {
+            return Err(VolumeError::InUse { name: name.to_owned(), by });
+        }
+        if self.find(to)?.is_some() {
+            return Err(VolumeError::Exists { name: to.to_owned() });
+        }
+        let stands_elsewhere = Volume::device(&old.options).is_some();
+        let own = self.directory.join(to).join("_data");
+        let mountpoint = if stands_elsewhere { old.mountpoint.clone() } else { own };
+        let new = Volume { name: to.to_owned(), mountpoint, ..old.clone() };
+        self.db.insert_volume(new.row())?;
+        if !stands_elsewhere {
+            let (from, into) = (self.directory.join(name), self.directory.join(to));
+            if let Err(error) = fs::rename(&from, &into) {
+                self.db.remove_volume(to)?;
+                return Err(VolumeError::io("rename", &from, error));
+            }
+        }
+        self.db.remove_volume(name)?;
+        Ok(new)
+    }
+
+    /// Copies all that a volume holds into another, which is empty; blocks are shared where the file system can.
+    pub fn copy_all(&self, from: &Volume, to: &Volume) -> Result<(), VolumeError> {
+        let fault = |error| VolumeError::Copy { name: to.name.clone(), error };
+        let source = from.mountpoint.clone();
+        let mounts = Mounts::Bind { source, readonly: true, idmap: None };
+        let view = RootView::open(&mounts).map_err(fault)?;
+        view.copy_directory("/", self.open_directory(to)?).map(drop).map_err(fault)
+    }
+
+    /// The directory of its files.
+    pub fn open_directory(&self, volume: &Volume) -> Result<OwnedFd, VolumeError> {
+        let path = &volume.mountpoint;
+        open_directory(path).map_err(|error| VolumeError::io("open", path, error))
     }
 
     /// Gives a volume that is empty what the container's root has at `destination`.

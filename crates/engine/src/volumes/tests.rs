@@ -174,3 +174,60 @@ fn an_empty_volume_gets_what_the_image_has() {
     copy("/srv").expect("nothing to do");
     assert_eq!(read("sub/f").expect("a file"), "own");
 }
+
+#[test]
+fn a_volume_gets_another_name_or_a_twin() {
+    let scratch = scratch("volumes-rename");
+    let volumes = open(&scratch);
+    let (old, _) = volumes.create(named("old")).expect("a volume");
+    std::fs::write(old.mountpoint.join("f"), "text").expect("a file");
+    let mut users = VolumeUsers::default();
+    users.add("old", "c1");
+    volumes.rename("old", "new", &users).expect_err("in use");
+    let nobody = VolumeUsers::default();
+    volumes.rename("old", "../x", &nobody).expect_err("no name");
+    let new = volumes.rename("old", "new", &nobody).expect("renamed");
+    assert_eq!(volumes.inspect("new").expect("there"), new);
+    assert_eq!((new.labels, new.created_ms), (old.labels, old.created_ms));
+    volumes.inspect("old").expect_err("gone");
+    let (twin, _) = volumes.create(named("twin")).expect("a volume");
+    volumes.rename("new", "twin", &nobody).expect_err("taken");
+    let new = volumes.inspect("new").expect("there");
+    volumes.copy_all(&new, &twin).expect("a copy");
+    assert_eq!(std::fs::read(twin.mountpoint.join("f")).expect("the file"), b"text");
+}
+
+#[test]
+fn file_systems_of_volumes_are_the_kernel_s() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mount = |kind: &str, device: &str, o: &str| {
+        let (kind, device, o) = (kind.to_owned(), device.to_owned(), o.to_owned());
+        // In a thread with mounts of its own, which go with it.
+        let tried = std::thread::spawn(move || {
+            use rustix::mount::{MountPropagationFlags, mount_change};
+            dhow_sys::unshare(dhow_sys::Namespaces::MOUNT).expect("a namespace");
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount_change("/", private).expect("a private tree");
+            let scratch = scratch("volumes-mount");
+            let volumes = open(&scratch);
+            let pairs = [("type", kind), ("device", device), ("o", o)];
+            let options = pairs.map(|(name, value)| (name.to_owned(), value)).into();
+            let (volume, _) = volumes
+                .create(NewVolume { options, ..named("own") })
+                .map_err(|error| error.to_string())?;
+            volumes.mount(&volume).map_err(|error| error.to_string())?;
+            let full = std::fs::write(volume.mountpoint.join("f"), vec![0; 2 << 20]).is_err();
+            volumes.unmount(&volume).map_err(|error| error.to_string())?;
+            Ok::<_, String>(full)
+        });
+        tried.join().expect("no panic")
+    };
+    assert_eq!(mount("tmpfs", "tmpfs", "size=1m,mode=700"), Ok(true));
+    // Nobody listens there; or there is no NFS in this kernel at all.
+    let refused = mount("nfs", ":/none", "addr=127.0.0.1,vers=4,timeo=1,retrans=0,soft,port=1");
+    assert!(refused.expect_err("no server").contains("mount the volume at"));
+    let unknown = mount("birdfs", "none", "");
+    assert!(unknown.expect_err("no such kind").contains("mount the volume at"));
+}

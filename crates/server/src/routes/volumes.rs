@@ -1,4 +1,4 @@
-//! Volumes.
+//! Volumes. `export`, `import`, `snapshot` and `rename` are ours; Docker has none.
 //!
 //! Invariant: none of its own. Absent on purpose: volumes of clusters.
 
@@ -13,6 +13,7 @@ use crate::convert;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
+use crate::http::transfer::{BodyReader, archive_sink};
 use crate::routes::engine_filters;
 
 pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
@@ -24,6 +25,21 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         }
         (&Method::POST, ["create"]) => create(app, call).await,
         (&Method::POST, ["prune"]) => prune(app, &call).await,
+        (&Method::GET, [name, "export"]) => export(app, name).await,
+        (&Method::PUT, [name, "import"]) => {
+            let volume = app.engine.volume_import(name, BodyReader::new(call.body)).await?;
+            Ok(Reply::ok(&told(volume)))
+        }
+        (&Method::POST, [name, "snapshot"]) => {
+            let freeze = call.query.flag_or("pause", true);
+            let to = call.query.text("name");
+            let volume = app.engine.volume_snapshot(name, to, freeze).await?;
+            Ok(Reply::json(StatusCode::CREATED, &told(volume)))
+        }
+        (&Method::POST, [name, "rename"]) => {
+            let volume = app.engine.volume_rename(name, call.query.text("name")).await?;
+            Ok(Reply::ok(&told(volume)))
+        }
         (&Method::GET, [name]) => Ok(Reply::ok(&told(app.engine.volume_inspect(name).await?))),
         (&Method::DELETE, [name]) => {
             app.engine.volume_remove(name, call.query.flag("force")).await?;
@@ -32,6 +48,13 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::PUT, [_]) => Err(ApiError::no_swarm()),
         _ => Err(ApiError::page_not_found()),
     }
+}
+
+/// Not Docker's: what a volume holds, as an archive.
+async fn export(app: &Arc<App>, name: &str) -> Result<Reply, ApiError> {
+    let (pieces, reply) = Reply::stream("application/x-tar");
+    app.engine.volume_export(name, archive_sink(pieces)).await?;
+    Ok(reply)
 }
 
 async fn create(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
