@@ -11,6 +11,8 @@ mod clock;
 mod commands;
 mod config;
 mod context;
+#[cfg(test)]
+mod coverage;
 mod create;
 mod credentials;
 mod failure;

@@ -58,7 +58,6 @@ const UNBUILT: &[&str] = &[
     "manifest",
     "node",
     "plugin",
-    "search",
     "secret",
     "service",
     "stack",

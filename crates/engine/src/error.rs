@@ -180,6 +180,13 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// Nobody takes the output where it is to be sent.
+    LogDestination {
+        /// The log driver.
+        driver: String,
+        /// Why.
+        message: String,
+    },
     /// The logs cannot be read.
     Logs {
         /// Why.
@@ -319,6 +326,7 @@ impl Error {
             | Self::Commit { .. }
             | Self::Root { .. }
             | Self::Hello { .. }
+            | Self::LogDestination { .. }
             | Self::Logs { .. }
             | Self::Runtime(_)
             | Self::Snapshot(_)
@@ -405,6 +413,9 @@ impl fmt::Display for Error {
             | Self::Root { message }
             | Self::Hello { message }
             | Self::Logs { message } => f.write_str(message),
+            Self::LogDestination { driver, message } => {
+                write!(f, "failed to initialize logging driver: {driver}: {message}")
+            }
             Self::Unsupported { what } => write!(f, "{what} is not supported by this engine"),
             Self::InvalidFilter { name } => write!(f, "invalid filter '{name}'"),
             Self::InvalidFilterValue { name, value } => {

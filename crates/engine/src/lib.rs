@@ -14,6 +14,7 @@ mod images;
 mod networks;
 pub mod plan;
 mod readiness;
+mod shipping;
 #[cfg(test)]
 mod testing;
 pub mod volumes;
@@ -35,12 +36,12 @@ pub use containers::views::{
     ContainerDetails, ContainerSize, ContainerSummary, Created, MountDetails,
 };
 pub use dhow_builder::{Event as BuildEvent, Observer as BuildObserver};
-pub use dhow_distribution::{Credentials, Event as Transfer};
+pub use dhow_distribution::{Credentials, Event as Transfer, Found as FoundRepository};
 pub use dhow_runtime::{IoCount, Usage};
 pub use dhow_store::{ChangeKind, PathStat};
 pub use engine::{
     CommitRequest, Engine, EngineFacts, EngineOptions, ImageCount, LogLine, LogStream,
-    NetworkMember, OpenError, Reload, UnpackRequest, Upkeep, Wait,
+    NetworkMember, OpenError, Reload, Told, UnpackRequest, Upkeep, Wait,
 };
 pub use error::{Error, ErrorClass, PausedFor, StartError, StartFailure};
 pub use events::{Event, EventKind, EventStream, EventsRequest};

@@ -66,7 +66,7 @@ fn child() {
             runtime().block_on(root.engine.pull(&request, fate)).expect("a pull");
         }
         _ => {
-            let request = PushRequest { reference: name };
+            let request = PushRequest { reference: name, platform: None };
             runtime().block_on(root.engine.push(&request, fate)).expect("a push");
         }
     }

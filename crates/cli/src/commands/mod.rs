@@ -25,9 +25,11 @@ mod ps;
 mod pull;
 mod push;
 mod run;
+mod search;
 mod stats;
 mod system;
 mod version;
+mod volume_data;
 mod volumes;
 
 use std::io::Write;
@@ -108,15 +110,24 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &ps::PS,
     &pull::PULL,
     &push::PUSH,
+    &search::SEARCH,
     &stats::STATS,
     &system::DIAL,
     &system::PRUNE,
     &version::VERSION,
+    &volume_data::EXPORT,
+    &volume_data::IMPORT,
+    &volume_data::RENAME,
+    &volume_data::SNAPSHOT,
     &volumes::CREATE,
     &volumes::LIST,
     &volumes::PRUNE,
     &volumes::REMOVE,
 ];
+
+/// Flags that are refused together, wherever one of them is given.
+#[cfg(test)]
+pub(crate) const REFUSED: &[&[crate::args::Flag]] = &[build::REFUSED, volumes::CLUSTER];
 
 const FORMAT_HELP: &str =
     "How to print: 'table', 'table TEMPLATE', 'json', or a Go template for each line";

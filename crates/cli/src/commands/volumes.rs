@@ -14,7 +14,7 @@ use crate::tree::{Command, Words};
 use crate::units::human_size;
 
 /// Flags of cluster volumes, which belong to swarm.
-const CLUSTER: &[Flag] = &[
+pub(super) const CLUSTER: &[Flag] = &[
     Flag::text("availability", "").hidden(),
     Flag::text("group", "").hidden(),
     Flag::bytes("limit-bytes", "").hidden(),

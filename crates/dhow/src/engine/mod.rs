@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dhow_distribution::{Client, Config, Insecure, Proxies, RegistryConfig, SystemResolver};
-use dhow_engine::{Engine, EngineOptions, EventsRequest, ListRequest, Reload};
+use dhow_engine::{Engine, EngineOptions, EventsRequest, ListRequest, Reload, Told};
 use dhow_server::{Address, Listener, Server, ServerOptions, TlsIdentity};
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -140,15 +140,39 @@ async fn reload(engine: Engine, words: Vec<OsString>, mut hangup: tokio::signal:
             .and_then(|program| Settings::read(words.clone().into_iter(), program));
         match read {
             Ok(settings) => {
-                let reload =
-                    Reload { labels: settings.labels, runtimes: settings.defaults.runtimes };
-                if let Err(error) = engine.reload(reload).await {
+                let reload = taken_over(settings).map_err(|error| error.to_string());
+                let reloaded = match reload {
+                    Ok(reload) => engine.reload(reload).await.map_err(|error| error.to_string()),
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = reloaded {
                     say(&format_args!("reload: {error}"));
                 }
             }
             // What was in force stays so.
             Err(error) => say(&format_args!("reload: {error}")),
         }
+    }
+}
+
+/// What a running engine takes over.
+fn taken_over(settings: Settings) -> Result<Reload, Failure> {
+    Ok(Reload {
+        client: client(&settings)?,
+        told: told(&settings),
+        downloads_max: settings.downloads_max,
+        uploads_max: settings.uploads_max,
+        default_runtime: settings.defaults.runtime,
+        runtimes: settings.defaults.runtimes,
+    })
+}
+
+fn told(settings: &Settings) -> Told {
+    Told {
+        labels: settings.labels.clone(),
+        debug: settings.level == Level::Debug,
+        insecure_registries: settings.insecure.clone(),
+        mirrors: settings.mirror_texts.clone(),
     }
 }
 
@@ -165,7 +189,7 @@ fn options(settings: &Settings) -> Result<EngineOptions, Failure> {
         network_lock: settings.exec_root.with_file_name("dhow-network.lock"),
         defaults: settings.defaults.clone(),
         systemd_cgroups: settings.systemd_cgroups,
-        labels: settings.labels.clone(),
+        told: told(settings),
         downloads_max: settings.downloads_max,
         uploads_max: settings.uploads_max,
     })
@@ -184,7 +208,10 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
         .find_map(|path| std::fs::read(path).ok());
     let agent = concat!("dhow/", env!("CARGO_PKG_VERSION"));
     let mut config = Config::new(agent, roots.unwrap_or_default());
-    config.proxies = proxies()?;
+    config.proxies = proxies(settings)?;
+    if let Some(attempts) = settings.attempts_max {
+        config.limits.attempts_max = attempts;
+    }
     config.insecure = Insecure::parse(settings.insecure.iter().map(String::as_str))?;
     if !settings.mirrors.is_empty() {
         let mirrors = settings.mirrors.clone();
@@ -196,8 +223,12 @@ fn client(settings: &Settings) -> Result<Client, Failure> {
 
 /// The machine's proxies, in either spelling, as Go's programs read them.
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
-fn proxies() -> Result<Proxies, Failure> {
+fn proxies(settings: &Settings) -> Result<Proxies, Failure> {
     let variable = |name: &str| {
+        // What the settings say goes before the environment.
+        if let Some(said) = settings.proxies.get(name) {
+            return said.clone();
+        }
         let spellings = [name.to_ascii_uppercase(), name.to_owned()];
         let mut said = spellings.iter().filter_map(|name| std::env::var(name).ok());
         said.find(|value| !value.is_empty()).unwrap_or_default()

@@ -13,7 +13,7 @@ use dhow_engine::plan::Defaults;
 use dhow_engine::request::Ulimit;
 use dhow_network::{AddressPool, DefaultNetwork};
 
-use super::without_effect::{DOCKERS_PLACES, is_taken};
+use super::without_effect::{DOCKERS_PLACES, is_taken, refusal};
 
 /// All that was said.
 #[derive(Debug)]
@@ -34,6 +34,11 @@ pub(super) struct Settings {
     pub(super) labels: Vec<String>,
     pub(super) insecure: Vec<String>,
     pub(super) mirrors: Vec<Mirror>,
+    /// The same as they were written.
+    pub(super) mirror_texts: Vec<String>,
+    /// `http_proxy`, `https_proxy` and `no_proxy`, as far as they are said here.
+    pub(super) proxies: BTreeMap<&'static str, String>,
+    pub(super) attempts_max: Option<u32>,
     pub(super) systemd_cgroups: bool,
     pub(super) tls: Tls,
     pub(super) ready_fd: Option<u32>,
@@ -149,6 +154,9 @@ impl Settings {
             labels: Vec::new(),
             insecure: Vec::new(),
             mirrors: Vec::new(),
+            mirror_texts: Vec::new(),
+            proxies: BTreeMap::new(),
+            attempts_max: None,
             systemd_cgroups: false,
             tls: Tls::default(),
             ready_fd: None,
@@ -228,6 +236,16 @@ impl Settings {
                 // A tree of rules for a cache that has its own.
                 continue;
             }
+            if let ("proxies", Value::Object(proxies)) = (name.as_str(), value) {
+                for (name, value) in proxies {
+                    let text = value.as_str().filter(|_| name.ends_with("-proxy"));
+                    let text = text.ok_or_else(|| {
+                        Refused(format!("the configuration file: proxies: {name} cannot be read"))
+                    })?;
+                    self.set(name, text)?;
+                }
+                continue;
+            }
             if said.contains(flag) {
                 return Err(Refused(format!(
                     "the following directives are specified both as a flag and in the configuration file: {name}"
@@ -266,6 +284,7 @@ impl Settings {
             "insecure-registry" => self.insecure.push(value.to_owned()),
             "registry-mirror" => {
                 self.mirrors.push(Mirror::parse(value).map_err(|error| bad(&error))?);
+                self.mirror_texts.push(value.to_owned());
             }
             "tlsverify" => self.tls.verify = flag()?,
             "tlscacert" => self.tls.ca = Some(value.into()),
@@ -315,12 +334,28 @@ impl Settings {
             "max-concurrent-downloads" => {
                 self.downloads_max = Some(count(value).map_err(|e| bad(&e))?)
             }
+            "max-download-attempts" => {
+                let attempts = count(value).map_err(|e| bad(&e))?;
+                self.attempts_max = Some(attempts.try_into().map_err(|e| bad(&e))?);
+            }
+            "http-proxy" => drop(self.proxies.insert("http_proxy", value.to_owned())),
+            "https-proxy" => drop(self.proxies.insert("https_proxy", value.to_owned())),
+            "no-proxy" => drop(self.proxies.insert("no_proxy", value.to_owned())),
+            "default-runtime" => {
+                let is_ours = matches!(value, "dhow" | "runc");
+                defaults.runtime = if is_ours { String::new() } else { value.to_owned() };
+            }
             "max-concurrent-uploads" => self.uploads_max = Some(count(value).map_err(|e| bad(&e))?),
             _ if self.set_network(name, value)? => {}
             _ => match is_taken(name, value) {
                 Some(true) => {}
                 Some(false) => return Err(bad(&"not to be had from this engine")),
-                None => return Err(Refused(format!("unknown flag: --{name}"))),
+                None => {
+                    return Err(match refusal(name) {
+                        Some(why) => Refused(format!("--{name}: {why}")),
+                        None => Refused(format!("unknown flag: --{name}")),
+                    });
+                }
             },
         }
         Ok(())
@@ -541,6 +576,32 @@ mod tests {
         assert_eq!(settings.hosts, [""; 0]);
         assert_eq!(settings.downloads_max, Some(7));
         assert_eq!(settings.defaults.log.options["max-size"], "1m");
+    }
+
+    /// dockerd's flags, but for those that end it at once.
+    const DOCKERD: &str = "add-runtime allow-direct-routing authorization-plugin bip \
+        bridge-accept-fwmark cdi-spec-dir cgroup-parent config-file containerd containerd-namespace \
+        containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd data-root debug \
+        default-cgroupns-mode default-ipc-mode default-runtime default-shm-size default-ulimit dns \
+        dns-opt dns-search exec-opt exec-root experimental feature firewall-backend group host \
+        host-gateway-ip http-proxy https-proxy init init-path insecure-registry ip-forward \
+        ip-forward-no-drop ip-masq ip6tables iptables label live-restore log-driver log-format \
+        log-level log-opt max-concurrent-downloads max-concurrent-uploads max-download-attempts \
+        metrics-addr network-control-plane-mtu no-new-privileges no-proxy node-generic-resource \
+        pidfile raw-logs registry-mirror rootless seccomp-profile selinux-enabled shutdown-timeout \
+        storage-driver storage-opt swarm-default-advertise-addr tls tlscacert tlscert tlskey \
+        tlsverify userland-proxy userland-proxy-path userns-remap validate";
+
+    #[test]
+    fn every_flag_of_dockerd_is_known_and_told() {
+        let page = include_str!("../../../../docs/configuration.md");
+        for name in DOCKERD.split_whitespace() {
+            // Whatever is wrong with the value, it is not the name.
+            let mut settings = Settings::standard("/dhow".into());
+            let said = settings.set(name, "").err().map(|Refused(why)| why).unwrap_or_default();
+            assert!(!said.contains("unknown flag"), "{said}");
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
     }
 
     #[test]

@@ -28,7 +28,6 @@ pub(super) const WITHOUT_EFFECT: &[(&str, Taken, &str)] = &[
     ("cri-containerd", Any, "there is no containerd"),
     ("default-cgroupns-mode", Only("private"), "containers have a cgroup namespace of their own"),
     ("default-ipc-mode", Only("private"), "containers have an IPC namespace of their own"),
-    ("default-runtime", Only("dhow"), "the built-in runtime is the default"),
     ("experimental", Any, "nothing is experimental in Docker's sense"),
     ("feature", Any, "there are no switches of that kind"),
     ("firewall-backend", Only("nftables"), "rules are nftables'"),
@@ -46,6 +45,28 @@ pub(super) const WITHOUT_EFFECT: &[(&str, Taken, &str)] = &[
     ("userland-proxy", Any, "no process stands between a port and its container"),
     ("userland-proxy-path", Any, "no process stands between a port and its container"),
 ];
+
+/// dockerd's words that are refused whatever they say, and why.
+pub(super) const REFUSED: &[(&str, &str)] = &[
+    ("authorization-plugin", "there are no plugins"),
+    ("cdi-spec-dir", "devices of that kind are not built"),
+    ("metrics-addr", "numbers for monitoring are not built"),
+    ("rootless", "an engine of an ordinary user is not built"),
+    ("storage-opt", "no storage driver has options"),
+    ("tls", "TCP is served to clients with a certificate only: --tlsverify"),
+    ("userns-remap", "user namespaces of containers are not built"),
+];
+
+/// Why a word is refused, if it is one of dockerd's that always are.
+pub(super) fn refusal(name: &str) -> Option<&'static str> {
+    let name = match name {
+        "authorization-plugins" => "authorization-plugin",
+        "cdi-spec-dirs" => "cdi-spec-dir",
+        "storage-opts" => "storage-opt",
+        name => name,
+    };
+    REFUSED.iter().find(|(known, _)| *known == name).map(|(_, why)| *why)
+}
 
 /// Words of Docker's own file that are dockerd's places and not ours.
 pub(super) const DOCKERS_PLACES: &[&str] =
@@ -75,6 +96,9 @@ mod tests {
     #[test]
     fn each_is_told_in_the_documentation() {
         let page = include_str!("../../../../docs/configuration.md");
+        for (name, why) in REFUSED {
+            assert!(page.contains(&format!("| `{name}` | {why} |")), "{name}");
+        }
         for (name, _, why) in WITHOUT_EFFECT {
             assert!(page.contains(&format!("| `{name}` |")), "{name}");
             assert!(page.contains(why), "{why}");

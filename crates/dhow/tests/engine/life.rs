@@ -312,6 +312,10 @@ fn images_go_to_a_registry_and_come_back() {
     // What is missing is fetched on the way.
     assert_eq!(engine.ok(&["run", "--rm", &name, "echo", "fetched"]), "fetched");
     assert!(engine.ok(&["pull", &name]).contains("Image is up to date"));
+    let found = engine.ok(&["search", "--format", "{{.Name}}", &registry.name("tool")]);
+    assert_eq!(found, registry.name("team/tool"));
+    let starred = ["search", "--format", "{{.Name}}", "--filter", "stars=1"];
+    assert_eq!(engine.ok(&[&starred[..], &[&registry.name("tool")]].concat()), "");
     let none = engine.dhow(&["pull", &registry.name("team/none")]);
     assert_eq!(none.code, 1, "{none:?}");
     assert!(none.err.contains("team/none"), "{none:?}");

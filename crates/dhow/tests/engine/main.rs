@@ -4,10 +4,12 @@
 //! Absent on purpose: what the crates' own tests know already; here only the whole way is walked.
 #![allow(clippy::disallowed_methods, reason = "tests start the program that they judge")]
 
+mod api;
 mod builds;
 mod crowd;
 mod files;
 mod life;
+mod logs;
 mod names;
 mod networks;
 #[path = "../../../distribution/tests/registry/program.rs"]

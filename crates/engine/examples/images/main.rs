@@ -138,7 +138,7 @@ impl Session {
             ["push", name] => {
                 let reference = Reference::parse(name)?;
                 let (engine, watcher) = self.engine(&reference, options)?;
-                let request = PushRequest { reference };
+                let request = PushRequest { reference, platform: None };
                 let pushed = runtime()?.block_on(engine.push(&request, watcher))?;
                 println!("{}", pushed.digest);
             }

@@ -4,6 +4,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use crate::filters::Filters;
 
 /// Which containers a list is to have.
@@ -96,6 +98,8 @@ pub struct AttachRequest {
     pub stderr: bool,
     /// Keys that detach it (`ctrl-p,ctrl-q`); the default's if absent.
     pub detach_keys: Option<String>,
+    /// Both outputs come as they are, in one stream.
+    pub raw: bool,
 }
 
 /// What there is to be attached to: needed for the answer, before the connection is taken over.
@@ -108,7 +112,7 @@ pub struct AttachTarget {
 }
 
 /// One more process, as it is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecRequest {
     /// What runs; the program first.
     pub command: Vec<String>,
@@ -142,7 +146,7 @@ pub struct ExecStart {
 }
 
 /// What is known of an exec.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecDetails {
     /// Its id.
     pub id: String,
@@ -150,6 +154,9 @@ pub struct ExecDetails {
     pub container: String,
     /// How it was asked for.
     pub request: ExecRequest,
+    /// Somebody has asked for its start, and how that went is not known yet.
+    #[serde(default)]
+    pub starting: bool,
     /// Whether it runs.
     pub running: bool,
     /// Its process; zero while there is none.

@@ -9,6 +9,7 @@
 pub(crate) mod asks;
 pub(crate) mod create;
 pub(crate) mod document;
+mod execs;
 pub(crate) mod inspect;
 mod keys;
 pub(crate) mod link;

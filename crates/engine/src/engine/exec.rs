@@ -1,8 +1,7 @@
 //! More processes in containers that run.
 //!
 //! Invariant: an exec that can be asked for belongs to a container that is there.
-//! Absent on purpose: execs over an engine's restart: those that run go on, and nobody can ask for them by their
-//! id any more, as in Docker.
+//! Execs outlive an engine: those that run go on, and the next engine knows all of them.
 
 use std::sync::PoisonError;
 
@@ -30,6 +29,7 @@ impl Engine {
             id: id.clone(),
             container: entry.id.to_string(),
             request,
+            starting: false,
             running: false,
             pid: 0,
             exit_code: None,
@@ -74,13 +74,14 @@ impl Engine {
         Ok(self.find_exec(id)?.1)
     }
 
-    /// The same; if its process has just ended, once it is known how. A client that saw its streams end asks
+    /// The same; if its process is starting or has just ended, once it is known how. A client that saw its streams end asks
     /// before the monitor's word has come through.
     pub async fn exec_settled(&self, id: &str) -> Result<ExecDetails, Error> {
         for _ in 0..SETTLE_TURNS {
             let exec = self.exec_inspect(id)?;
             let has_ended = || !std::path::Path::new(&format!("/proc/{}", exec.pid)).exists();
-            if !exec.running || exec.pid == 0 || !has_ended() {
+            let is_settled = !exec.running || exec.pid == 0 || !has_ended();
+            if is_settled && !exec.starting {
                 return Ok(exec);
             }
             tokio::time::sleep(SETTLE_PAUSE).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use dhow_distribution::Client;
 use tokio::task::spawn_blocking;
 
 use super::Engine;
@@ -48,8 +49,16 @@ pub struct EngineFacts {
     pub cgroup_version: u8,
     /// Swap is counted.
     pub swap_limit: bool,
-    /// What people wrote on it.
-    pub labels: Vec<String>,
+    /// What it was told, as far as only whoever asks wants to know it.
+    pub told: Told,
+    /// Where output goes by default.
+    pub log_driver: String,
+    /// systemd makes the cgroups.
+    pub systemd_cgroups: bool,
+    /// Foreign runtimes by name.
+    pub runtimes: BTreeMap<String, PathBuf>,
+    /// What runs containers where nobody chose; the built-in one if empty.
+    pub default_runtime: String,
     /// What goes between the containers may pass.
     pub forwarding: bool,
     /// Descriptors that are open.
@@ -60,26 +69,59 @@ pub struct EngineFacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageCount(pub usize);
 
-/// What a running engine takes over from its configuration.
+/// Settings that nothing here depends on: they are told to whoever asks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reload {
+pub struct Told {
     /// What people wrote on it.
     pub labels: Vec<String>,
+    /// It says more.
+    pub debug: bool,
+    /// Registries that need not prove anything.
+    pub insecure_registries: Vec<String>,
+    /// Whom it asks before Docker Hub.
+    pub mirrors: Vec<String>,
+}
+
+/// What a running engine takes over from its configuration.
+#[derive(Clone)]
+pub struct Reload {
+    /// What is told.
+    pub told: Told,
     /// Foreign runtimes by name.
     pub runtimes: BTreeMap<String, PathBuf>,
+    /// What runs containers where nobody chose; the built-in one if empty.
+    pub default_runtime: String,
+    /// The way to registries.
+    pub client: Client,
+    /// Layers that are downloaded at a time; Docker's number if absent.
+    pub downloads_max: Option<usize>,
+    /// Blobs that are uploaded at a time; Docker's number if absent.
+    pub uploads_max: Option<usize>,
 }
 
 impl Engine {
     /// Takes settings over that changed while it runs, and tells so.
     pub async fn reload(&self, reload: Reload) -> Result<(), Error> {
-        let Reload { labels, runtimes } = reload;
-        let attributes = BTreeMap::from([
-            ("labels".to_owned(), labels.join(",")),
-            ("runtimes".to_owned(), runtimes.keys().cloned().collect::<Vec<_>>().join(",")),
-        ]);
-        *self.shared.labels.lock().unwrap_or_else(PoisonError::into_inner) = labels;
-        self.shared.host.lock().unwrap_or_else(PoisonError::into_inner).defaults.runtimes =
-            runtimes;
+        let Reload { told, runtimes, default_runtime, client, downloads_max, uploads_max } = reload;
+        let number = |number: Option<usize>| number.map(|number| number.to_string());
+        let attributes = [
+            ("debug", told.debug.to_string()),
+            ("default-runtime", default_runtime.clone()),
+            ("insecure-registries", told.insecure_registries.join(",")),
+            ("labels", told.labels.join(",")),
+            ("max-concurrent-downloads", number(downloads_max).unwrap_or_default()),
+            ("max-concurrent-uploads", number(uploads_max).unwrap_or_default()),
+            ("registry-mirrors", told.mirrors.join(",")),
+            ("runtimes", runtimes.keys().cloned().collect::<Vec<_>>().join(",")),
+        ];
+        let attributes = attributes.map(|(name, text)| (name.to_owned(), text)).into();
+        *self.shared.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        {
+            let mut host = self.shared.host.lock().unwrap_or_else(PoisonError::into_inner);
+            host.defaults.runtimes = runtimes;
+            host.defaults.runtime = default_runtime;
+        }
+        self.shared.images.reload(client, downloads_max, uploads_max);
         let id = self.facts().await?.id;
         self.tell(EventKind::Daemon, "reload", &id, attributes).await
     }
@@ -110,6 +152,8 @@ impl Engine {
             true => true,
             false => Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
         };
+        let host = shared.host.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let defaults = &host.defaults;
         Ok(EngineFacts {
             id: self.id()?,
             host: word(names.nodename()),
@@ -128,7 +172,14 @@ impl Engine {
             memory_bytes: memory(&read("/proc/meminfo")),
             cgroup_version: if unified { 2 } else { 1 },
             swap_limit: swap,
-            labels: shared.labels.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            told: shared.told.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            log_driver: match defaults.log.driver.as_str() {
+                "" => "json-file".to_owned(),
+                driver => driver.to_owned(),
+            },
+            systemd_cgroups: host.cgroup.systemd,
+            runtimes: defaults.runtimes.clone(),
+            default_runtime: defaults.runtime.clone(),
             forwarding: read("/proc/sys/net/ipv4/ip_forward").trim() == "1",
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
         })

@@ -2,7 +2,8 @@
 //!
 //! One file per family of calls: `open` (from two directories to an engine), `calls` (containers), `exec`,
 //! `streams` (logs, attach, events), `facts` (what it is and runs on), `files` (copied in and out), `commit`,
-//! `network` (a container's), `links` (in the default one), `networks` (users'), `upkeep` (of the host's rules), `volumes`.
+//! `network` (a container's), `links` (in the default one), `networks` (users'), `upkeep` (of the host's rules),
+//! `volumes`, `volume_data` (what they hold).
 //!
 //! Invariant: a listing waits for no container; what an engine acknowledges survives it.
 //! Absent on purpose: HTTP, Docker's JSON, and state of containers: that is each container's task's.
@@ -19,6 +20,7 @@ mod networks;
 mod open;
 mod streams;
 mod upkeep;
+mod volume_data;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -40,7 +42,7 @@ use crate::volumes::Volumes;
 
 pub use calls::Wait;
 pub use commit::CommitRequest;
-pub use facts::{EngineFacts, ImageCount, Reload};
+pub use facts::{EngineFacts, ImageCount, Reload, Told};
 pub use files::UnpackRequest;
 pub use logs::{LogLine, LogStream};
 pub(crate) use network::names_of;
@@ -83,7 +85,7 @@ pub(crate) struct Shared {
     pub(crate) host: Mutex<HostFacts>,
     /// The machine has booted since the last engine.
     pub(crate) rebooted: bool,
-    pub(crate) labels: Mutex<Vec<String>>,
+    pub(crate) told: Mutex<Told>,
     /// Held until the end: a second engine with this exec root is refused.
     _exec_lock: std::fs::File,
 }
@@ -99,6 +101,11 @@ impl Shared {
         let mut facts = self.host.lock().unwrap_or_else(PoisonError::into_inner);
         facts.refresh();
         facts.clone()
+    }
+
+    pub(crate) fn remember_execs(&self, of: &Arc<str>, execs: &BTreeMap<String, ExecDetails>) {
+        let mut known = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(execs.keys().map(|id| (id.clone(), of.clone())));
     }
 
     pub(crate) fn forget_exec(&self, id: &str) {

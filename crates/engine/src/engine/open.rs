@@ -20,7 +20,7 @@ use dhow_store::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Engine, Shared};
+use super::{Engine, Shared, Told};
 use crate::containers::recover;
 use crate::containers::stand_in::StandIn;
 use crate::error::Error;
@@ -59,8 +59,8 @@ pub struct EngineOptions {
     pub defaults: Defaults,
     /// systemd makes the cgroups.
     pub systemd_cgroups: bool,
-    /// What people wrote on this engine (`--label`).
-    pub labels: Vec<String>,
+    /// What is told to whoever asks.
+    pub told: Told,
     /// Layers that are downloaded at a time; Docker's number if absent.
     pub downloads_max: Option<usize>,
     /// Blobs that are uploaded at a time; Docker's number if absent.
@@ -183,7 +183,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         execs: Default::default(),
         host: Mutex::new(survey(options.defaults, options.systemd_cgroups)),
         rebooted,
-        labels: Mutex::new(options.labels),
+        told: Mutex::new(options.told),
         _exec_lock: lock,
     };
     let found = recover::find(&shared).map_err(OpenError::Containers)?;

@@ -5,8 +5,9 @@
 use std::io::{Read, Write};
 
 use dhow_archive::compress::Limits;
+use dhow_spec::image::Descriptor;
 use dhow_spec::{Platform, Reference};
-use dhow_store::{Images, LoadLimits, SaveItem, StoreImageError};
+use dhow_store::{Image, ImageName, Images, LoadLimits, Loaded, SaveItem, StoreImageError};
 
 use super::error::ImagesError;
 use super::options::ImageEngine;
@@ -67,24 +68,63 @@ impl ImageEngine {
         .await
     }
 
-    /// Reads images from an archive.
+    /// Reads images from an archive; with a platform, only that platform's image of each.
     pub async fn load(
         &self,
         source: impl Read + Send + 'static,
+        platform: Option<Platform>,
     ) -> Result<Vec<LoadedImage>, ImagesError> {
         let lease = self.begin_lease().await.map_err(|error| ImagesError::Pull(Box::new(error)))?;
         let engine = self.clone();
         self.wait(move || {
             let limits = LoadLimits { bytes_max: u64::MAX, compression: Limits::NONE };
-            let loaded = engine.store.load(&lease, source, limits);
+            let loaded = engine.store.load(&lease, source, limits).map_err(ImagesError::Load);
+            let loaded = loaded.and_then(|all| {
+                let one = |loaded: Loaded| engine.narrowed(loaded, platform.as_ref());
+                all.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+            });
             engine.store.end_lease(&lease)?;
-            let loaded = loaded.map_err(ImagesError::Load)?.into_iter().map(|loaded| LoadedImage {
+            let loaded = loaded?.into_iter().map(|loaded| LoadedImage {
                 name: loaded.name.map(|name| name.familiar()),
                 id: loaded.target.digest.to_string(),
             });
             Ok(loaded.collect())
         })
         .await
+    }
+}
+
+impl ImageEngine {
+    /// The same of one platform alone; what has nothing for it goes again.
+    fn narrowed(&self, loaded: Loaded, platform: Option<&Platform>) -> Result<Loaded, ImagesError> {
+        let Some(platform) = platform else { return Ok(loaded) };
+        let images = self.store.images();
+        let Some(image) = images.by_digest(&loaded.target.digest)? else { return Ok(loaded) };
+        let forget = |image: Image| match images.by_digest(&image.target.digest)? {
+            Some(image) if image.names.is_empty() => images.remove(&image),
+            _ => Ok(()),
+        };
+        let selected = match images.select(&image, platform) {
+            Ok(selected) => selected.descriptor,
+            Err(error) => {
+                if let Some(name) = &loaded.name {
+                    images.untag(name)?;
+                }
+                forget(image)?;
+                return Err(error.into());
+            }
+        };
+        if selected.digest == loaded.target.digest {
+            return Ok(loaded);
+        }
+        let target = Descriptor { platform: None, ..selected };
+        let name = match &loaded.name {
+            Some(name) => ImageName::Reference(name.clone()),
+            None => ImageName::Unnamed(target.digest),
+        };
+        images.put(&name, &target)?;
+        forget(image)?;
+        Ok(Loaded { target, ..loaded })
     }
 }
 

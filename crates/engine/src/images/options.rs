@@ -1,6 +1,6 @@
 //! What moving images needs, put together once.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dhow_archive::compress::Limits;
 use dhow_distribution::{Client, Credentials, Keyring, Login};
@@ -52,11 +52,28 @@ impl ImageEngineOptions {
 pub struct ImageEngine {
     pub(super) store: Arc<Store>,
     pub(super) snapshots: Arc<Snapshots>,
-    pub(super) client: Client,
+    transport: Arc<RwLock<Transport>>,
+    /// Of somebody with credentials of his own.
+    own: Option<Client>,
     pub(super) options: Arc<ImageEngineOptions>,
-    pub(super) downloads: Arc<Semaphore>,
-    pub(super) uploads: Arc<Semaphore>,
     pub(super) unpacks: Arc<Semaphore>,
+}
+
+/// The way to registries, as the settings have it now.
+struct Transport {
+    client: Client,
+    downloads: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+}
+
+impl Transport {
+    fn new(client: Client, downloads_max: usize, uploads_max: usize) -> Self {
+        Self {
+            client,
+            downloads: Arc::new(Semaphore::new(downloads_max.max(1))),
+            uploads: Arc::new(Semaphore::new(uploads_max.max(1))),
+        }
+    }
 }
 
 impl ImageEngine {
@@ -67,20 +84,48 @@ impl ImageEngine {
         client: Client,
         options: ImageEngineOptions,
     ) -> Self {
+        let transport = Transport::new(client, options.downloads_max, options.uploads_max);
         Self {
             store,
             snapshots,
-            client,
-            downloads: Arc::new(Semaphore::new(options.downloads_max.max(1))),
-            uploads: Arc::new(Semaphore::new(options.uploads_max.max(1))),
+            transport: Arc::new(RwLock::new(transport)),
+            own: None,
             unpacks: Arc::new(Semaphore::new(options.unpacks_max.max(1))),
             options: Arc::new(options),
         }
     }
 
+    /// Takes another way to registries from now on; what is under way goes on as it began.
+    pub fn reload(&self, client: Client, downloads_max: Option<usize>, uploads_max: Option<usize>) {
+        let standard = ImageEngineOptions::standard(1);
+        let transport = Transport::new(
+            client,
+            downloads_max.unwrap_or(standard.downloads_max),
+            uploads_max.unwrap_or(standard.uploads_max),
+        );
+        *self.transport.write().unwrap_or_else(PoisonError::into_inner) = transport;
+    }
+
+    pub(super) fn client(&self) -> Client {
+        let own = self.own.clone();
+        own.unwrap_or_else(|| self.transport().client.clone())
+    }
+
+    pub(super) fn downloads(&self) -> Arc<Semaphore> {
+        self.transport().downloads.clone()
+    }
+
+    pub(super) fn uploads(&self) -> Arc<Semaphore> {
+        self.transport().uploads.clone()
+    }
+
+    fn transport(&self) -> RwLockReadGuard<'_, Transport> {
+        self.transport.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The same for somebody whom a registry knows.
     pub fn with_credentials(&self, registry: &str, credentials: Credentials) -> Self {
-        self.with_client(self.client.with_credentials(Keyring::of(registry, credentials)))
+        self.with_client(self.client().with_credentials(Keyring::of(registry, credentials)))
     }
 
     /// Asks a registry whether it knows somebody; gives what is to be kept in place of the password, if anything.
@@ -89,7 +134,7 @@ impl ImageEngine {
         registry: &str,
         credentials: Credentials,
     ) -> Result<Option<String>, PullError> {
-        let client = self.client.with_credentials(Keyring::of(registry, credentials));
+        let client = self.client().with_credentials(Keyring::of(registry, credentials));
         match client.login(registry).await? {
             Login::Identity(Credentials::Identity { token }) => Ok(Some(token)),
             Login::Identity(_) | Login::Accepted | Login::Open => Ok(None),
@@ -106,6 +151,6 @@ impl ImageEngine {
 
     /// The same for somebody with credentials of his own.
     pub fn with_client(&self, client: Client) -> Self {
-        Self { client, ..self.clone() }
+        Self { own: Some(client), ..self.clone() }
     }
 }

@@ -85,12 +85,13 @@ impl ImageEngine {
             return Ok(pulled);
         }
         let matcher = PlatformMatcher::compatible(&platform);
-        let found = self.client.image(&request.reference, &matcher, &platform, &transfers).await?;
+        let found =
+            self.client().image(&request.reference, &matcher, &platform, &transfers).await?;
         let lease = self.begin_lease().await?;
         let work = Work {
             engine: self.clone(),
             fetch: Fetch {
-                client: self.client.clone(),
+                client: self.client(),
                 content: self.store.content().clone(),
                 lease: lease.clone(),
                 repository: Some(request.reference.repository().clone()),
@@ -131,7 +132,7 @@ impl ImageEngine {
         let Some(target) = whole.await? else { return Ok(None) };
         let now = match request.reference.digest() {
             Some(digest) => *digest,
-            None => self.client.resolve(&request.reference, transfers).await?.digest,
+            None => self.client().resolve(&request.reference, transfers).await?.digest,
         };
         Ok((now == target.digest).then_some(Pulled { target, unchanged: true }))
     }
@@ -257,7 +258,7 @@ impl Work {
         let digest = layer.descriptor.digest;
         let tell = |step| self.fetch.watcher.progress(&Progress::Layer { digest, step });
         tell(Step::Waiting);
-        let turn = self.engine.downloads.clone().acquire_owned().await;
+        let turn = self.engine.downloads().acquire_owned().await;
         let turn = turn.map_err(|_| LayerFault::Below)?;
         let part = Arc::<Part>::default();
         let (fetch, descriptor, runtime, written) =

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dhow_distribution::Source;
 use dhow_spec::image::{Descriptor, MANIFEST_BYTES_MAX, MediaType};
-use dhow_spec::{Digest, Reference, Repository};
+use dhow_spec::{Digest, Platform, Reference, Repository};
 use dhow_store::{Content, ContentError, Image, LeaseId, StoreImageError};
 use tokio::task::JoinSet;
 
@@ -30,6 +30,8 @@ const BUFFER: usize = 256 << 10;
 pub struct PushRequest {
     /// What, and to where.
     pub reference: Reference,
+    /// Only this platform's image, in place of all that the name stands for.
+    pub platform: Option<Platform>,
 }
 
 /// A document, and how registries shall know it.
@@ -69,9 +71,19 @@ impl ImageEngine {
         lease: &LeaseId,
     ) -> Result<Descriptor, PushError> {
         let (store, reference) = (self.store.clone(), request.reference.clone());
+        let platform = request.platform.clone();
         let image = blocking(move || {
             let image = store.images().by_name(&reference)?;
-            image.ok_or(PushError::NoImage { reference: Box::new(reference) })
+            let image = image.ok_or(PushError::NoImage { reference: Box::new(reference) })?;
+            match platform {
+                None => Ok(image),
+                Some(platform) => {
+                    let selected = store.images().select(&image, &platform)?;
+                    // On its own it needs nobody to say which platform's it is.
+                    let target = Descriptor { platform: None, ..selected.descriptor };
+                    Ok::<_, PushError>(Image { target, ..image })
+                }
+            }
         });
         let image = image.await.map_err(|_| PushError::Ended)??;
         let (image, store) = (self.packed(image, lease).await?, self.store.clone());
@@ -88,7 +100,7 @@ impl ImageEngine {
                 None => request.reference.clone(),
             };
             let media_type = &descriptor.media_type;
-            let pushed = self.client.push_manifest(&name, media_type, bytes, &transfers).await?;
+            let pushed = self.client().push_manifest(&name, media_type, bytes, &transfers).await?;
             if documents.peek().is_none() {
                 return Ok(pushed);
             }
@@ -108,7 +120,7 @@ impl ImageEngine {
             let (engine, transfers) = (self.clone(), transfers.clone());
             let repository = reference.repository().clone();
             tasks.spawn(async move {
-                let turn = engine.uploads.clone().acquire_owned().await;
+                let turn = engine.uploads().acquire_owned().await;
                 let _turn = turn.map_err(|_| PushError::Ended)?;
                 engine.push_blob(&repository, &descriptor, &transfers).await
             });
@@ -137,7 +149,7 @@ impl ImageEngine {
         .await
         .map_err(|_| PushError::Ended)??;
         let mut source = source;
-        self.client.push(repository, descriptor, from.as_ref(), &mut source, transfers).await?;
+        self.client().push(repository, descriptor, from.as_ref(), &mut source, transfers).await?;
         let (content, repository) = (self.store.content().clone(), repository.clone());
         let noted = blocking(move || content.add_source(&digest, &repository)).await;
         Ok(noted.map_err(|_| PushError::Ended)??)

@@ -86,7 +86,7 @@ impl ImageEngine {
         let work = Work {
             engine: self.clone(),
             fetch: Fetch {
-                client: self.client.clone(),
+                client: self.client(),
                 content: self.store.content().clone(),
                 lease: lease.clone(),
                 repository: self.origin(name, &layers).await?,

@@ -1,5 +1,6 @@
 //! What a registry has under a name, without taking it.
 
+use dhow_distribution::Found as FoundRepository;
 use dhow_spec::image::{CONFIG_BYTES_MAX, Descriptor, Document, ImageConfig};
 use dhow_spec::{Platform, Reference, Repository, Tag};
 
@@ -12,7 +13,8 @@ impl ImageEngine {
         &self,
         reference: &Reference,
     ) -> Result<(Descriptor, Vec<Platform>), PullError> {
-        let found = self.client.manifest(reference, &()).await?;
+        let client = self.client();
+        let found = client.manifest(reference, &()).await?;
         let platforms = match &found.document {
             Document::Index(index) => {
                 index.manifests.iter().filter_map(|entry| entry.platform.clone()).collect()
@@ -20,7 +22,7 @@ impl ImageEngine {
             Document::Manifest(manifest) => {
                 let config = manifest.config.clone();
                 let bytes =
-                    self.client.fetch_bytes(reference.repository(), &config, CONFIG_BYTES_MAX, &());
+                    client.fetch_bytes(reference.repository(), &config, CONFIG_BYTES_MAX, &());
                 // What is no image has no platform.
                 let config = ImageConfig::parse(&bytes.await?);
                 config.map(|config| config.platform()).into_iter().collect()
@@ -29,9 +31,19 @@ impl ImageEngine {
         Ok((found.descriptor, platforms))
     }
 
+    /// Up to `limit` repositories of a registry that have to do with `term`.
+    pub async fn search(
+        &self,
+        registry: &str,
+        term: &str,
+        limit: usize,
+    ) -> Result<Vec<FoundRepository>, PullError> {
+        Ok(self.client().search(registry, term, limit, &()).await?)
+    }
+
     /// The tags that a repository has in its registry.
     pub async fn remote_tags(&self, repository: &Repository) -> Result<Vec<Tag>, PullError> {
-        let tags = self.client.tags(repository, &()).await?;
+        let tags = self.client().tags(repository, &()).await?;
         Ok(tags.iter().filter_map(|tag| Tag::parse(tag)).collect())
     }
 }

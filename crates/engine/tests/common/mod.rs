@@ -109,7 +109,7 @@ impl Root {
     }
 
     pub(crate) fn push(&self, name: &Reference) -> Descriptor {
-        let request = PushRequest { reference: name.clone() };
+        let request = PushRequest { reference: name.clone(), platform: None };
         runtime().block_on(self.engine.push(&request, Arc::new(()))).expect("a push")
     }
 

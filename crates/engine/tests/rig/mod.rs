@@ -266,7 +266,7 @@ pub(crate) fn options(root: &Path, program: PathBuf) -> EngineOptions {
         network_lock: root.join("network.lock"),
         defaults: Defaults::new(parent, program),
         systemd_cgroups: false,
-        labels: Vec::new(),
+        told: Default::default(),
         downloads_max: None,
         uploads_max: None,
     }

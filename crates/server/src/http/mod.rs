@@ -8,3 +8,4 @@ pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod takeover;
 pub(crate) mod transfer;
+pub(crate) mod websocket;

@@ -67,6 +67,14 @@ impl Takeover {
         Self { head, then: Box::new(|taken| Box::pin(then(taken))) }
     }
 
+    /// The same with an answer's head of one's own.
+    pub(crate) fn with_head<F>(head: String, then: impl FnOnce(Taken) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { head, then: Box::new(|taken| Box::pin(then(taken))) }
+    }
+
     /// Writes the head and gives the connection away.
     pub(crate) async fn carry_out<T: Transport>(
         self,

@@ -30,7 +30,7 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::GET, [id, "logs"]) => streams::logs(app, &call, id).await,
         (&Method::GET, [id, "stats"]) => streams::stats(app, &call, id).await,
         (&Method::POST, [id, "attach"]) => streams::attach(app, &call, id),
-        (&Method::GET, [_, "attach", "ws"]) => Err(ApiError::unsupported("attaching by websocket")),
+        (&Method::GET, [id, "attach", "ws"]) => streams::attach_by_websocket(app, &call, id),
         (&Method::POST, [id, "exec"]) => super::execs::create(app, call, id).await,
         (&Method::POST, [id, "start"]) => start(app, call, id).await,
         (&Method::POST, [id, "stop"]) => {

@@ -28,7 +28,7 @@ use crate::routes::pull;
 pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
     match (&call.method, path) {
         (&Method::GET, ["json"]) => list(app, &call).await,
-        (&Method::GET, ["search"]) => Err(ApiError::unsupported("searching registries")),
+        (&Method::GET, ["search"]) => super::search::search(app, &call).await,
         (&Method::GET, ["get"]) => {
             let names = call.query.all("names").flat_map(|names| names.split(','));
             let names = names.map(str::to_owned).collect();
@@ -160,11 +160,13 @@ async fn save(app: &Arc<App>, call: &Call, names: Vec<String>) -> Result<Reply, 
 }
 
 async fn load(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
-    if call.query.all("platform").any(|text| !text.is_empty()) {
-        return Err(ApiError::unsupported("loading single platforms"));
+    let mut platforms = call.query.all("platform").filter(|text| !text.is_empty());
+    let platform = platforms.next().map(platform).transpose()?.flatten();
+    if platforms.next().is_some() {
+        return Err(ApiError::unsupported("loading more than one platform, but not all"));
     }
     let source = BodyReader::new(call.body);
-    let loaded = app.images.load(source).await?;
+    let loaded = app.images.load(source, platform).await?;
     for image in &loaded {
         app.tell_image("load", &image.id, image.name.as_deref().unwrap_or_default()).await;
     }

@@ -6,12 +6,14 @@ mod build;
 mod build_text;
 mod cluster;
 mod containers;
+mod endpoints;
 mod events;
 mod execs;
 mod files;
 mod images;
 mod networks;
 mod pull;
+mod search;
 mod streams;
 mod system;
 mod times;
@@ -29,6 +31,7 @@ use crate::http::reply::Reply;
 
 /// Finds who answers.
 pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
+    endpoints::check(&call, path)?;
     match path {
         ["_ping" | "version" | "info" | "auth"] | ["system" | "distribution", ..] => {
             system::dispatch(app, call, path).await

@@ -92,9 +92,7 @@ async fn local_tags(app: &App, name: &str) -> Result<Vec<Reference>, ApiError> {
 
 /// `POST /images/{name}/push`.
 pub(super) async fn push(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiError> {
-    if !call.query.text("platform").is_empty() {
-        return Err(ApiError::unsupported("pushing a single platform"));
-    }
+    let platform = platform(call.query.text("platform"))?;
     let tag = call.query.text("tag");
     let first = reference(name, tag)?;
     let wanted = match is_bare(name, tag) {
@@ -114,7 +112,7 @@ pub(super) async fn push(app: &Arc<App>, call: &Call, name: &str) -> Result<Repl
             for line in last.drain(..) {
                 teller.say(line);
             }
-            let request = PushRequest { reference: reference.clone() };
+            let request = PushRequest { reference: reference.clone(), platform: platform.clone() };
             let target =
                 images.push(&request, teller.of(&reference)).await.map_err(ApiError::from)?;
             let tag = reference.tag().map(ToString::to_string).unwrap_or_default();

@@ -20,6 +20,7 @@ use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::{MULTIPLEXED_STREAM, RAW_STREAM, Reply};
 use crate::http::takeover::{Taken, Takeover};
+use crate::http::websocket;
 
 /// Between two samples, as in Docker.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -40,35 +41,72 @@ pub(super) fn wants_patience(call: &Call) -> bool {
 
 /// `POST /containers/{id}/attach`.
 pub(super) fn attach(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
+    let request = attach_request(call);
+    let target = app.engine.attach_target(id)?;
+    let kind = upgraded_type(call, target.terminal);
+    let engine = app.engine.clone();
+    let then = move |taken: Taken| async move {
+        let client = ClientStream { fd: taken.fd, read_ahead: taken.read_ahead };
+        connect(&engine, &target, request, client).await;
+    };
+    Ok(Reply::Takeover(Takeover::new(&call.headers, kind, then)))
+}
+
+/// `GET /containers/{id}/attach/ws`: the same in a web socket's messages, with both outputs in one stream.
+pub(super) fn attach_by_websocket(
+    app: &Arc<App>,
+    call: &Call,
+    id: &str,
+) -> Result<Reply, ApiError> {
+    let request = AttachRequest { raw: true, ..attach_request(call) };
+    let target = AttachTarget { terminal: true, ..app.engine.attach_target(id)? };
+    let head = websocket::answer(&call.headers)?;
+    let engine = app.engine.clone();
+    let then = move |taken: Taken| async move {
+        let Ok((ours, theirs)) = std::os::unix::net::UnixStream::pair() else { return };
+        let Ok(ours) = ours.set_nonblocking(true).and_then(|()| UnixStream::from_std(ours)) else {
+            return;
+        };
+        // Both sides hear of the other's end; there is nobody to tell of anything else.
+        tokio::spawn(websocket::relay(taken.fd, taken.read_ahead, ours));
+        let client = ClientStream { fd: theirs.into(), read_ahead: Vec::new() };
+        connect(&engine, &target, request, client).await;
+    };
+    Ok(Reply::Takeover(Takeover::with_head(head, then)))
+}
+
+fn attach_request(call: &Call) -> AttachRequest {
     let query = &call.query;
     let keys = query.text("detachKeys");
-    let request = AttachRequest {
+    AttachRequest {
         logs: query.flag("logs"),
         stream: query.flag("stream"),
         stdin: query.flag("stdin"),
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
         detach_keys: Some(keys.to_owned()).filter(|keys| !keys.is_empty()),
-    };
-    let target = app.engine.attach_target(id)?;
-    let kind = upgraded_type(call, target.terminal);
-    let engine = app.engine.clone();
-    let then = move |mut taken: Taken| async move {
-        if request.logs {
-            match replay(&engine, &target, &request, taken.fd).await {
-                Ok(fd) => taken.fd = fd,
-                // The client has gone.
-                Err(_) => return,
-            }
+        raw: false,
+    }
+}
+
+/// Gives a client what it asked for: the log so far, the streams.
+async fn connect(
+    engine: &Engine,
+    target: &AttachTarget,
+    request: AttachRequest,
+    mut client: ClientStream,
+) {
+    if request.logs {
+        match replay(engine, target, &request, client.fd).await {
+            Ok(fd) => client.fd = fd,
+            // The client has gone.
+            Err(_) => return,
         }
-        if !request.stream {
-            return;
-        }
-        let client = ClientStream { fd: taken.fd, read_ahead: taken.read_ahead };
+    }
+    if request.stream {
         // The client sees the end of its connection; the container's state says why.
         let _ = engine.attach(&target.id, request, client).await;
-    };
-    Ok(Reply::Takeover(Takeover::new(&call.headers, kind, then)))
+    }
 }
 
 /// Writes what was logged so far to a client that attaches, and gives its socket back. As in Docker, what is said

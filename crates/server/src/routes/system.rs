@@ -92,12 +92,24 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let facts = app.engine.facts().await?;
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let words = |words: &[&str]| Some(words.iter().copied().map(str::to_owned).collect());
-    let docker = IndexInfo {
-        name: "docker.io".to_owned(),
-        mirrors: Vec::new(),
-        secure: true,
-        official: true,
+    let mirrors = facts.told.mirrors.clone();
+    let index = |name: &str, mirrors: Vec<String>, official: bool| {
+        let index = IndexInfo { name: name.to_owned(), mirrors, secure: official, official };
+        (name.to_owned(), index)
     };
+    let is_range = |text: &&String| text.contains('/');
+    let insecure = &facts.told.insecure_registries;
+    let names = insecure.iter().filter(|text| !is_range(text));
+    let indexes = names.map(|name| index(name, Vec::new(), false));
+    let indexes = indexes.chain([index("docker.io", mirrors.clone(), true)]).collect();
+    let own = ["::1/128", "127.0.0.0/8"].map(str::to_owned);
+    let ranges = own.into_iter().chain(insecure.iter().filter(is_range).cloned()).collect();
+    let program = |path: &std::path::PathBuf| Runtime {
+        path: path.to_string_lossy().into_owned(),
+        ..Runtime::default()
+    };
+    let runtimes = facts.runtimes.iter().map(|(name, path)| (name.clone(), program(path)));
+    let runtimes = runtimes.chain([(RUNTIME.to_owned(), Runtime::default())]).collect();
     let info = Info {
         id: facts.id,
         containers: number(facts.containers),
@@ -111,7 +123,7 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "null"]),
             authorization: None,
-            log: words(&["json-file", "local", "none"]),
+            log: words(&["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"]),
         },
         memory_limit: true,
         swap_limit: facts.swap_limit,
@@ -124,8 +136,9 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         ipv4_forwarding: facts.forwarding,
         n_fd: number(facts.descriptors),
         system_time: crate::convert::time(now_ns()),
-        logging_driver: "json-file".to_owned(),
-        cgroup_driver: "cgroupfs".to_owned(),
+        logging_driver: facts.log_driver,
+        cgroup_driver: if facts.systemd_cgroups { "systemd" } else { "cgroupfs" }.to_owned(),
+        debug: facts.told.debug,
         cgroup_version: facts.cgroup_version.to_string(),
         kernel_version: facts.kernel,
         operating_system: facts.operating_system,
@@ -134,18 +147,21 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         architecture: facts.machine,
         index_server_address: "https://index.docker.io/v1/".to_owned(),
         registry_config: Some(RegistryConfig {
-            insecure_cidrs: words(&["::1/128", "127.0.0.0/8"]),
-            indexes: BTreeMap::from([("docker.io".to_owned(), docker)]),
-            mirrors: None,
+            insecure_cidrs: Some(ranges),
+            indexes,
+            mirrors: Some(mirrors).filter(|mirrors| !mirrors.is_empty()),
         }),
         n_cpu: number(facts.processors),
         mem_total: signed(facts.memory_bytes),
         docker_root_dir: facts.data_root.to_string_lossy().into_owned(),
         name: facts.host,
-        labels: Some(facts.labels),
+        labels: Some(facts.told.labels),
         server_version: VERSION.to_owned(),
-        runtimes: BTreeMap::from([(RUNTIME.to_owned(), Runtime::default())]),
-        default_runtime: RUNTIME.to_owned(),
+        runtimes,
+        default_runtime: match facts.default_runtime.as_str() {
+            "" => RUNTIME.to_owned(),
+            name => name.to_owned(),
+        },
         swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
         live_restore_enabled: true,
         init_binary: "dhow".to_owned(),

@@ -29,6 +29,17 @@ pub(super) struct Spare {
 impl Task {
     /// Looks for what is left of a container of an earlier engine.
     pub(super) async fn recover(&mut self) {
+        self.restore_execs();
+        self.find_again().await;
+        if !self.gone {
+            if !self.standing.state.is_active() {
+                self.execs_ended();
+            }
+            self.show();
+        }
+    }
+
+    async fn find_again(&mut self) {
         if self.link_to_socket().await {
             return;
         }

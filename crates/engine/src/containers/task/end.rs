@@ -120,6 +120,9 @@ impl Task {
         self.link = None;
         self.sessions.clear();
         self.give_back().await;
+        if let Some(shipping) = &mut self.shipping {
+            shipping.settled(self.exits).await;
+        }
         self.remove_files().await?;
         self.forget().await
     }

@@ -31,6 +31,7 @@ use super::table::{Ask, Entry, View};
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::events::{Event, EventKind, Happened};
+use crate::shipping::Shipping;
 
 use adopt::Spare;
 use sessions::Session;
@@ -70,6 +71,8 @@ pub(crate) struct Task {
     remove_volumes: bool,
     /// It came into networks, which is told with its start.
     joined: Vec<Event>,
+    /// Who sends its output elsewhere, if it goes there.
+    shipping: Option<Shipping>,
 }
 
 impl Task {
@@ -97,9 +100,11 @@ impl Task {
         };
         let (view, seen) = watch::channel(Arc::new(first));
         let (mailbox, asks) = mpsc::channel(MAILBOX);
+        let places = Places::of(&shared.data_root, &shared.exec_root, &id);
+        let shipping = crate::shipping::start(&places, seen.clone());
         let entry = Entry::new(id.clone(), seen, mailbox);
         let task = Self {
-            places: Places::of(&shared.data_root, &shared.exec_root, &id),
+            places,
             shared: shared.clone(),
             id,
             name: row.name,
@@ -119,6 +124,7 @@ impl Task {
             holds: recover,
             remove_volumes: false,
             joined: Vec::new(),
+            shipping,
         };
         tokio::spawn(task.run(asks, recover));
         entry

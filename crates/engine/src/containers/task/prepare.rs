@@ -25,6 +25,7 @@ use crate::plan::{
     self, FilePaths, Found, HostFacts, MountKind, Plan, StartFacts, hostname_file, hosts_file,
     look_up, resolv_conf, resolve_user_in,
 };
+use crate::shipping::Destination;
 
 /// What became ready.
 struct Prepared {
@@ -60,6 +61,13 @@ impl Task {
         restarts: u32,
         size: Option<(u16, u16)>,
     ) -> Result<Launch, Error> {
+        let log = &self.document.request.host.log;
+        if let Some(destination) = Destination::parse(&log.driver, &log.options)? {
+            destination.probe().await.map_err(|error| Error::LogDestination {
+                driver: log.driver.clone(),
+                message: error.to_string(),
+            })?;
+        }
         let facts = Facts {
             shared: self.shared.clone(),
             id: self.id.clone(),
@@ -97,6 +105,8 @@ impl Facts {
         let served = self.write_network(&host, &network)?;
         let start = StartFacts {
             id: self.id.to_string(),
+            name: self.name.clone(),
+            image_id: self.document.image.to_string(),
             user,
             network: network.path.clone(),
             ipc_of: match &request.host.ipc {

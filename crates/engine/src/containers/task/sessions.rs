@@ -15,8 +15,8 @@ use tokio::task::spawn_blocking;
 
 use super::Task;
 use crate::containers::asks::{AttachRequest, ClientStream, ExecDetails, ExecRequest, ExecStart};
-use crate::containers::keys;
 use crate::containers::state::State;
+use crate::containers::{execs, keys};
 use crate::error::Error;
 use crate::plan::{ExecAsk, exec_process, resolve_user};
 
@@ -39,7 +39,7 @@ impl Task {
             stdout: request.stdout,
             stderr: request.stderr,
             detach_keys: keys::parse(request.detach_keys.as_deref())?,
-            multiplexed: !self.document.request.config.tty,
+            multiplexed: !self.document.request.config.tty && !request.raw,
             read_ahead: stream.read_ahead,
         };
         let session = Session { attach, fd: stream.fd };
@@ -96,18 +96,20 @@ impl Task {
     pub(crate) async fn exec_create(&mut self, exec: ExecDetails) -> Result<(), Error> {
         let command = exec.request.command.join(" ");
         let event = self.now(&format!("exec_create: {command}"), &[("execID", exec.id.clone())]);
-        let execs = Arc::make_mut(&mut self.execs);
+        let all = Arc::make_mut(&mut self.execs);
         // As in Docker, what has ended can be asked for a while; what was never started goes with the container.
-        while execs.len() >= EXECS_MAX {
-            let Some(ended) = execs.values().find(|exec| !exec.running && exec.exit_code.is_some())
+        while all.len() >= EXECS_MAX {
+            let Some(ended) = all.values().find(|exec| !exec.running && exec.exit_code.is_some())
             else {
                 break;
             };
             let ended = ended.id.clone();
-            execs.remove(&ended);
+            all.remove(&ended);
             self.shared.forget_exec(&ended);
+            execs::forget(&self.places, &ended);
         }
-        execs.insert(exec.id.clone(), exec);
+        execs::keep(&self.places, &exec);
+        all.insert(exec.id.clone(), exec);
         self.note(vec![event]).await;
         Ok(())
     }
@@ -146,9 +148,19 @@ impl Task {
             attach,
         }));
         let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+        // Its client may see the end of its streams, and ask how it ended, before the monitor's word is here.
+        self.exec_is_starting(id, true);
         let asked = self.ask("", &ask, &fds).await;
         self.catch_up().await;
+        self.exec_is_starting(id, false);
         asked.map(drop)
+    }
+
+    fn exec_is_starting(&mut self, id: &str, starting: bool) {
+        if let Some(exec) = Arc::make_mut(&mut self.execs).get_mut(id) {
+            exec.starting = starting;
+            self.show();
+        }
     }
 
     /// What an exec runs: as the container's first process does, but for what it was asked for.
@@ -200,11 +212,12 @@ impl Task {
 
     pub(super) async fn exec_started(&mut self, time_ns: i64, id: &str, pid: i32) {
         let Some(exec) = Arc::make_mut(&mut self.execs).get_mut(id) else {
-            // A probe's, or one of an earlier engine.
+            // A probe's.
             return self.note(Vec::new()).await;
         };
         exec.running = true;
         exec.pid = pid;
+        execs::keep(&self.places, exec);
         let action = format!("exec_start: {}", exec.request.command.join(" "));
         let event = self.event(time_ns, &action, &[("execID", id.to_owned())]);
         self.note(vec![event]).await;
@@ -216,9 +229,17 @@ impl Task {
         };
         exec.running = false;
         exec.exit_code = Some(code);
+        execs::keep(&self.places, exec);
         let about = [("execID", id.to_owned()), ("exitCode", code.to_string())];
         let event = self.event(time_ns, "exec_die", &about);
         self.note(vec![event]).await;
+    }
+
+    /// Brings back what an earlier engine knew of them.
+    pub(super) fn restore_execs(&mut self) {
+        let found = execs::read(&self.places);
+        self.shared.remember_execs(&self.id, &found);
+        self.execs = Arc::new(found);
     }
 
     /// None of them outlives the container's first process.
@@ -228,6 +249,7 @@ impl Task {
             for exec in Arc::make_mut(&mut self.execs).values_mut().filter(|exec| exec.running) {
                 exec.running = false;
                 exec.exit_code.get_or_insert(SIGKILLED);
+                execs::keep(&self.places, exec);
             }
         }
     }
