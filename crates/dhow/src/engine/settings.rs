@@ -590,7 +590,9 @@ mod tests {
         metrics-addr network-control-plane-mtu no-new-privileges no-proxy node-generic-resource \
         pidfile raw-logs registry-mirror rootless seccomp-profile selinux-enabled shutdown-timeout \
         storage-driver storage-opt swarm-default-advertise-addr tls tlscacert tlscert tlskey \
-        tlsverify userland-proxy userland-proxy-path userns-remap validate";
+        tlsverify userland-proxy userland-proxy-path userns-remap validate bip6 bridge \
+        default-address-pool default-gateway default-gateway-v6 default-network-opt fixed-cidr \
+        fixed-cidr-v6 icc ip ipv6 mtu";
 
     #[test]
     fn every_flag_of_dockerd_is_known_and_told() {
