@@ -6,8 +6,10 @@
 use std::fmt;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
+use bzip2::bufread::MultiBzDecoder;
 use dhow_spec::image::Compression;
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::detect::{Format, MAGIC_BYTES, detect};
@@ -73,6 +75,8 @@ type Input<R> = BufReader<Counted<R>>;
 enum Stream<R: Read> {
     Plain(Input<R>),
     Gzip(Box<MultiGzDecoder<Input<R>>>),
+    Bzip2(Box<MultiBzDecoder<Input<R>>>),
+    Xz(Box<XzReader<Input<R>>>),
     Zstd(Box<ZstdDecoder<'static, Input<R>>>),
 }
 
@@ -101,6 +105,12 @@ impl<R: Read> Decoder<R> {
         let stream = match format {
             Format::Unreadable(format) => return Err(DecodeError::Unsupported { format }.into()),
             Format::Readable(Compression::None) => Stream::Plain(input),
+            Format::Bzip2 => Stream::Bzip2(Box::new(MultiBzDecoder::new(input))),
+            Format::Xz => {
+                // Its window and what the decoder needs beside it.
+                let kilobytes = 1u32.checked_shl(limits.window_log_max).unwrap_or(u32::MAX) >> 9;
+                Stream::Xz(Box::new(XzReader::new_mem_limit(input, true, kilobytes)))
+            }
             Format::Readable(Compression::Gzip) => {
                 Stream::Gzip(Box::new(MultiGzDecoder::new(input)))
             }
@@ -113,12 +123,13 @@ impl<R: Read> Decoder<R> {
         Ok(Self { stream, limits, produced: 0 })
     }
 
-    /// How the source is compressed.
-    pub fn compression(&self) -> Compression {
+    /// How the source is compressed; `None` for a way that images do not have.
+    pub fn compression(&self) -> Option<Compression> {
         match &self.stream {
-            Stream::Plain(_) => Compression::None,
-            Stream::Gzip(_) => Compression::Gzip,
-            Stream::Zstd(_) => Compression::Zstd,
+            Stream::Plain(_) => Some(Compression::None),
+            Stream::Gzip(_) => Some(Compression::Gzip),
+            Stream::Zstd(_) => Some(Compression::Zstd),
+            Stream::Bzip2(_) | Stream::Xz(_) => None,
         }
     }
 
@@ -127,6 +138,8 @@ impl<R: Read> Decoder<R> {
         let input = match self.stream {
             Stream::Plain(input) => input,
             Stream::Gzip(decoder) => decoder.into_inner(),
+            Stream::Bzip2(decoder) => decoder.into_inner(),
+            Stream::Xz(decoder) => decoder.into_inner(),
             Stream::Zstd(decoder) => decoder.finish(),
         };
         input.into_inner().inner.into_inner().1
@@ -136,6 +149,8 @@ impl<R: Read> Decoder<R> {
         let input = match &self.stream {
             Stream::Plain(input) => input,
             Stream::Gzip(decoder) => decoder.get_ref(),
+            Stream::Bzip2(decoder) => decoder.get_ref(),
+            Stream::Xz(decoder) => decoder.inner(),
             Stream::Zstd(decoder) => decoder.get_ref(),
         };
         input.get_ref().taken
@@ -163,11 +178,28 @@ impl<R: Read> Read for Decoder<R> {
         let count = match &mut self.stream {
             Stream::Plain(input) => input.read(buffer),
             Stream::Gzip(decoder) => decoder.read(buffer),
+            Stream::Bzip2(decoder) => decoder.read(buffer),
+            Stream::Xz(decoder) => decoder.read(buffer),
             Stream::Zstd(decoder) => decoder.read(buffer),
         }?;
         self.produced += count as u64;
         self.check()?;
         Ok(count)
+    }
+}
+
+/// What images do not have is taken out of its compression; what they have comes through as it is.
+pub fn as_images_have_it<'a>(
+    mut source: impl Read + 'a,
+    limits: Limits,
+) -> io::Result<Box<dyn Read + 'a>> {
+    let mut beginning = Vec::with_capacity(MAGIC_BYTES);
+    source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut beginning)?;
+    let format = detect(&beginning);
+    let whole = Cursor::new(beginning).chain(source);
+    match format {
+        Format::Bzip2 | Format::Xz => Ok(Box::new(Decoder::new(whole, limits)?)),
+        Format::Readable(_) | Format::Unreadable(_) => Ok(Box::new(whole)),
     }
 }
 

@@ -36,8 +36,8 @@ impl<R: Read> LayerReader<R> {
         Ok(Self { inner: HashingReader::new(decoder, tar_algorithm) })
     }
 
-    /// How the blob is compressed, whatever its media type says.
-    pub fn compression(&self) -> Compression {
+    /// How the blob is compressed, whatever its media type says; `None` for a way that images do not have.
+    pub fn compression(&self) -> Option<Compression> {
         self.inner.get_ref().compression()
     }
 

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use dhow_archive::compress::Decoder;
+use dhow_archive::compress::{Decoder, as_images_have_it};
 use dhow_archive::hash::HashingReader;
 use dhow_archive::tar::{Fault, Options, Reader, TarError};
 use dhow_spec::image::{
@@ -102,8 +102,9 @@ fn read(
     source: impl Read,
     limits: LoadLimits,
 ) -> Result<(Digest, Compression)> {
+    let source = as_images_have_it(source, limits.compression).map_err(compression)?;
     let decoder = Decoder::new(Tee { source, ingest }, limits.compression).map_err(compression)?;
-    let kind = decoder.compression();
+    let kind = decoder.compression().unwrap_or(Compression::None);
     let mut reader = Reader::new(HashingReader::new(decoder, Algorithm::Sha256), Options::LAYER);
     while reader.next_entry().map_err(content_or_tar)?.is_some() {}
     Ok((reader.into_inner().finish().1.digest, kind))

@@ -142,7 +142,8 @@ impl Store {
             let (layer, format) = find(entry)?;
             let compression = match format {
                 Format::Readable(compression) => compression,
-                Format::Unreadable(format) => {
+                Format::Bzip2 | Format::Xz | Format::Unreadable(_) => {
+                    let format = format.name();
                     let (entry, fault) = (entry.clone(), EntryFault::Compression { format });
                     return Err(LoadError::entry(entry, fault));
                 }
