@@ -17,7 +17,7 @@ use dhow_archive::ignore::{PatternError, Patterns};
 use dhow_archive::tar::{Entry, Kind, Metadata, Options, Reader, TarError};
 use dhow_spec::{Algorithm, Digest};
 
-use crate::files::{FileInfo, FileKind, Files, FilesError, base_name, clean, parent};
+use crate::files::{FileInfo, FileKind, Files, FilesError, base_name, clean, join, parent};
 
 /// How much is taken.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,8 @@ pub struct Context {
     entries: BTreeMap<Vec<u8>, Item>,
     /// What is in which directory.
     children: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    /// What the ignore file says.
+    ignored: Patterns,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ impl Context {
     pub fn empty(data: File) -> Self {
         let mut entries = BTreeMap::new();
         entries.insert(Vec::new(), directory());
-        Self { data, entries, children: BTreeMap::new() }
+        Self { data, entries, children: BTreeMap::new(), ignored: Patterns::default() }
     }
 
     /// Reads an archive to its end; `data` is an empty file that it may write to.
@@ -95,6 +97,50 @@ impl Context {
         Ok(context)
     }
 
+    /// Takes over the files of a tree, from a directory of it on; links in it lead nowhere out of that.
+    pub fn of(
+        files: &dyn Files,
+        directory: &[u8],
+        data: File,
+        limits: ContextLimits,
+    ) -> Result<Self, ContextError> {
+        let mut context = Self::empty(data);
+        let (mut todo, mut offset) = (vec![Vec::new()], 0);
+        let unreadable = |error: FilesError| ContextError::Io(io::Error::other(error));
+        let start = files.look(directory).map_err(unreadable)?;
+        if start.is_none_or(|info| info.kind != FileKind::Directory) {
+            let path = String::from_utf8_lossy(directory).into_owned();
+            return Err(ContextError::Name { path });
+        }
+        while let Some(below) = todo.pop() {
+            let place = join(directory, &below);
+            for name in files.names(&place).map_err(unreadable)? {
+                let path = join(&below, &name);
+                let from = join(directory, &path);
+                let Some(mut info) = files.look(&from).map_err(unreadable)? else { continue };
+                match info.kind {
+                    FileKind::Directory => todo.push(path.clone()),
+                    FileKind::File(_) => {
+                        let mut source = files.open(&from).map_err(unreadable)?;
+                        let (size, digest) = context.keep(&mut source, offset)?;
+                        info.kind = FileKind::File(size);
+                        info.digest = Some(digest);
+                    }
+                    FileKind::Other => continue,
+                    _ => {}
+                }
+                if context.entries.len() >= limits.entries_max {
+                    return Err(ContextError::TooLarge { what: "entries" });
+                }
+                let size = if let FileKind::File(size) = info.kind { size } else { 0 };
+                context.entries.insert(path, Item { info, offset });
+                offset += size;
+            }
+        }
+        context.link_up();
+        Ok(context)
+    }
+
     fn add<R: Read>(
         &mut self,
         entry: Entry,
@@ -114,7 +160,7 @@ impl Context {
         match entry.kind {
             Kind::Directory => {}
             Kind::File(_) => {
-                let (size, digest) = self.keep(reader, *offset)?;
+                let (size, digest) = self.keep(&mut reader.body(), *offset)?;
                 item.info.kind = FileKind::File(size);
                 item.info.digest = Some(digest);
                 *offset += size;
@@ -178,13 +224,8 @@ impl Context {
         Ok(())
     }
 
-    fn keep<R: Read>(
-        &mut self,
-        reader: &mut Reader<R>,
-        offset: u64,
-    ) -> Result<(u64, Digest), ContextError> {
+    fn keep(&self, body: &mut dyn Read, offset: u64) -> Result<(u64, Digest), ContextError> {
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut body = reader.body();
         let mut buffer = vec![0; 128 << 10];
         let mut size = 0;
         loop {
@@ -202,11 +243,8 @@ impl Context {
 
     /// Adds one file, as if it had been sent; what was there before is replaced.
     pub fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), ContextError> {
-        let end = self.entries.values().map(|item| match item.info.kind {
-            FileKind::File(size) => item.offset + size,
-            _ => 0,
-        });
-        let offset = end.max().unwrap_or(0);
+        // Behind everything: parts that were split off have theirs in the same file.
+        let offset = self.data.metadata().map_err(ContextError::Io)?.len();
         self.data.write_all_at(bytes, offset).map_err(ContextError::Io)?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(bytes);
@@ -270,8 +308,31 @@ impl Context {
         }
         kept.retain(|_, item| item.offset != u64::MAX);
         self.entries = kept;
+        self.ignored = patterns;
         self.link_up();
         Ok(())
+    }
+
+    /// Whether a path was left out, or would have been.
+    pub fn is_ignored(&self, path: &str) -> bool {
+        !self.ignored.is_empty() && self.ignored.matches(&clean(path.as_bytes()))
+    }
+
+    /// Takes what is below a directory out of it, as a context of its own; the directory goes too.
+    pub fn split_off(&mut self, directory: &str) -> Result<Self, ContextError> {
+        let prefix = clean(directory.as_bytes());
+        let start = [&prefix[..], b"/"].concat();
+        let mut part = Self::empty(self.data.try_clone().map_err(ContextError::Io)?);
+        for (path, item) in std::mem::take(&mut self.entries) {
+            match path.strip_prefix(&start[..]) {
+                Some(below) => drop(part.entries.insert(below.to_vec(), item)),
+                None if path == prefix => {}
+                None => drop(self.entries.insert(path, item)),
+            }
+        }
+        self.link_up();
+        part.link_up();
+        Ok(part)
     }
 
     /// How many entries there are, the root not counted.

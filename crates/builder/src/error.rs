@@ -7,6 +7,7 @@ use std::fmt;
 use dhow_archive::ignore::PatternError;
 use dhow_archive::tar::TarError;
 
+use crate::build::Built;
 use crate::dockerfile::{ExpandError, ParseError, ParseFault};
 use crate::files::FilesError;
 use crate::worker::WorkError;
@@ -49,6 +50,8 @@ pub enum Fault {
         command: String,
         /// Its exit code.
         code: i32,
+        /// The stage with what the command had changed by then, where that was to be kept.
+        kept: Option<Box<Built>>,
     },
     /// A source of `COPY` is not there.
     NoSource {
@@ -150,7 +153,7 @@ impl fmt::Display for Fault {
             }
             Self::NoBase => f.write_str("base name should not be blank"),
             Self::Platform { text } => write!(f, "{text:?} is no platform"),
-            Self::Command { command, code } => {
+            Self::Command { command, code, .. } => {
                 write!(f, "The command '{command}' returned a non-zero code: {code}")
             }
             Self::NoSource { path, ignored: false } => write!(

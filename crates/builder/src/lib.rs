@@ -12,15 +12,19 @@ mod copy;
 pub mod dockerfile;
 mod error;
 mod files;
+mod git;
+mod lint;
 mod observer;
 mod worker;
 
-pub use build::{Ask, Built, build};
+pub use build::{Ask, Built, Named, build};
 pub use context::{Context, ContextError, ContextLimits};
 pub use error::{BuildError, Fault};
 pub use files::{FileInfo, FileKind, Files, FilesError};
+pub use git::{GitSource, GitSourceError};
+pub use lint::{Lint, LintAsk, LintWarning, Rule, lint};
 pub use observer::{Event, Observer};
 pub use worker::{
-    Base, Bind, CacheMount, Layer, Once, Ran, Record, RunStep, SecretMount, TmpfsMount, WorkError,
-    Worker,
+    AgentMount, Base, Bind, CacheMount, Checkout, Fetched, Layer, Once, Ran, Record, RunStep,
+    SecretMount, TmpfsMount, WorkError, Worker,
 };

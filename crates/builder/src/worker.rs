@@ -18,6 +18,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
 use std::io::Write;
 
 use dhow_spec::image::{Descriptor, ImageConfig, Timestamp};
@@ -26,6 +27,7 @@ use dhow_spec::{Digest, Platform};
 use crate::dockerfile::{Network, Sharing};
 use crate::error::Fault;
 use crate::files::Files;
+use crate::git::GitSource;
 
 /// One layer of a file system in the making.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub struct RunStep {
     pub tmpfs: Vec<TmpfsMount>,
     /// Secrets.
     pub secrets: Vec<SecretMount>,
+    /// Ways to agents.
+    pub agents: Vec<AgentMount>,
     /// No time in the layer is later, in seconds since 1970.
     pub epoch: Option<i64>,
 }
@@ -144,6 +148,17 @@ pub struct SecretMount {
     pub owner: (u32, u32, u32),
 }
 
+/// The way to an agent for ssh, seen by a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentMount {
+    /// Where its socket is.
+    pub target: String,
+    /// Which agent.
+    pub id: String,
+    /// The socket's mode, owner and group.
+    pub owner: (u32, u32, u32),
+}
+
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are layers")]
@@ -151,7 +166,33 @@ pub enum Ran {
     /// It succeeded; with what it changed.
     Layer(Layer),
     /// It failed.
-    Code(i32),
+    Failed {
+        /// Its exit code.
+        code: i32,
+        /// What it had changed by then, where whoever carries it out was told to keep that.
+        layer: Option<Layer>,
+    },
+}
+
+/// A file from elsewhere.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What its server calls it.
+    pub name: Option<String>,
+    /// When it was changed, in seconds since 1970.
+    pub modified_s: Option<i64>,
+    /// What it is, as its server says.
+    pub media_type: Option<String>,
+    /// Its bytes, in a file without a name.
+    pub file: File,
+}
+
+/// A repository's files; they are there as long as this is.
+pub struct Checkout {
+    /// The commit, in full.
+    pub commit: String,
+    /// The files.
+    pub files: Box<dyn Files>,
 }
 
 /// Something that the worker could not do.
@@ -214,8 +255,11 @@ pub trait Worker: Send + Sync {
     /// The numbers that a user and group of a root have.
     fn owner(&self, layers: &[Layer], text: &str) -> Result<(u32, u32), WorkError>;
 
-    /// What an address has; the body's last piece is followed by the end of the reader.
-    fn fetch(&self, url: &str) -> Result<Box<dyn std::io::Read>, WorkError>;
+    /// What an address has, all of it.
+    fn fetch(&self, url: &str) -> Result<Fetched, WorkError>;
+
+    /// What a repository has; `.git` stays away unless it is to be kept.
+    fn git(&self, source: &GitSource, keep_git_dir: bool) -> Result<Checkout, WorkError>;
 
     /// What time it is.
     fn now(&self) -> Timestamp;
@@ -225,6 +269,12 @@ pub trait Worker: Send + Sync {
 
     /// Whether nobody wants the build any more.
     fn is_cancelled(&self) -> bool;
+}
+
+impl fmt::Debug for Checkout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkout").field("commit", &self.commit).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for SecretMount {

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -23,9 +24,8 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// A directory on its way to the engine.
 pub(crate) struct Context {
-    root: PathBuf,
-    /// Paths below the root, in order.
-    left: VecDeque<PathBuf>,
+    /// Files that are left, in order.
+    left: VecDeque<Item>,
     /// A Dockerfile from elsewhere, and its name in the archive.
     extra: Option<(String, Vec<u8>)>,
     sink: Sink,
@@ -35,6 +35,15 @@ pub(crate) struct Context {
     /// Bytes that were made and not read yet.
     ready: Vec<u8>,
     at: usize,
+}
+
+/// A file that is to travel.
+struct Item {
+    /// The directory that it is below.
+    root: Rc<Path>,
+    /// The directory of the archive that it goes to; empty for the archive itself.
+    into: Rc<str>,
+    path: PathBuf,
 }
 
 /// A file that is being read, and how much of it is left.
@@ -63,57 +72,27 @@ impl Context {
         extra: Option<(String, Vec<u8>)>,
     ) -> Result<Self, Failure> {
         let ignore = read_ignore(root, dockerfile)?;
-        let patterns = Patterns::parse(&ignore).map_err(|error| {
-            Failure::Invalid(format!("{}: {error}", root.join(".dockerignore").display()))
-        })?;
-        let mut left = VecDeque::new();
-        let always = [dockerfile.as_bytes(), b".dockerignore"];
-        let own = format!("{dockerfile}.dockerignore");
-        let travels = |path: &[u8]| always.contains(&path) || path == own.as_bytes();
-        let mut todo: Vec<(PathBuf, Seen)> = vec![(PathBuf::new(), patterns.start())];
-        while let Some((directory, seen)) = todo.pop() {
-            let place = root.join(&directory);
-            let failed = || place.display().to_string();
-            let entries = std::fs::read_dir(&place).map_err(Failure::io("read", failed()))?;
-            let mut names = Vec::new();
-            for entry in entries {
-                let entry = entry.map_err(Failure::io("read", failed()))?;
-                let kind = entry.file_type().map_err(Failure::io("look at", failed()))?;
-                names.push((entry.file_name(), kind.is_dir()));
-            }
-            names.sort();
-            let mut deeper = Vec::new();
-            for (name, is_directory) in names {
-                let path = directory.join(name);
-                let (ignored, seen) = patterns.check(path.as_os_str().as_bytes(), &seen);
-                let bytes = path.as_os_str().as_bytes();
-                let leads = |wanted: &[u8]| {
-                    wanted.starts_with(bytes) && wanted.get(bytes.len()) == Some(&b'/')
-                };
-                let wanted_below = is_directory
-                    && (patterns.may_except_below(bytes) || always.iter().any(|path| leads(path)));
-                if !ignored || travels(bytes) {
-                    left.push_back(path.clone());
-                }
-                if is_directory && (!ignored || wanted_below) {
-                    deeper.push((path, seen));
-                }
-            }
-            todo.extend(deeper.into_iter().rev());
-        }
-        Ok(Self::of(root.to_owned(), left, extra))
+        let always = [dockerfile, ".dockerignore", &format!("{dockerfile}.dockerignore")];
+        Ok(Self::of(walk(root, "", &ignore, &always)?, extra))
+    }
+
+    /// Sends another directory along, below one of the archive's.
+    pub(crate) fn add(&mut self, root: &Path, into: &str, ignores: bool) -> Result<(), Failure> {
+        let ignore = if ignores { read_ignore(root, "Dockerfile")? } else { Vec::new() };
+        self.left.extend(walk(root, into, &ignore, &[])?);
+        Ok(())
     }
 
     /// One file and nothing else.
     pub(crate) fn of_file(name: &str, bytes: Vec<u8>) -> Self {
-        Self::of(PathBuf::new(), VecDeque::new(), Some((name.to_owned(), bytes)))
+        Self::of(VecDeque::new(), Some((name.to_owned(), bytes)))
     }
 
-    fn of(root: PathBuf, left: VecDeque<PathBuf>, extra: Option<(String, Vec<u8>)>) -> Self {
+    fn of(left: VecDeque<Item>, extra: Option<(String, Vec<u8>)>) -> Self {
         let sink = Sink::default();
         let writer = Some(Writer::new(sink.clone()));
         let piece = vec![0; PIECE_BYTES];
-        Self { root, left, extra, sink, writer, file: None, piece, ready: Vec::new(), at: 0 }
+        Self { left, extra, sink, writer, file: None, piece, ready: Vec::new(), at: 0 }
     }
 
     /// Makes some more bytes; false at the end.
@@ -133,12 +112,15 @@ impl Context {
             }
             return Ok(true);
         }
-        if let Some(path) = self.left.pop_front() {
+        if let Some(Item { root, into, path }) = self.left.pop_front() {
             let at = |error: io::Error| {
-                let place = self.root.join(&path);
+                let place = root.join(&path);
                 io::Error::new(error.kind(), format!("{}: {error}", place.display()))
             };
-            if let Some((entry, file)) = entry(&self.root, &path).map_err(at)? {
+            if let Some((mut entry, file)) = entry(&root, &path).map_err(at)? {
+                if !into.is_empty() {
+                    entry.path = [into.as_bytes(), b"/", &entry.path].concat();
+                }
                 writer.begin(&entry).map_err(io::Error::other)?;
                 self.file = file;
             }
@@ -174,6 +156,57 @@ impl Read for Context {
         self.at += count;
         Ok(count)
     }
+}
+
+/// What of a directory travels; `always` are paths that do whatever is ignored.
+fn walk(
+    root: &Path,
+    into: &str,
+    ignore: &[u8],
+    always: &[&str],
+) -> Result<VecDeque<Item>, Failure> {
+    let patterns = Patterns::parse(ignore).map_err(|error| {
+        Failure::Invalid(format!("{}: {error}", root.join(".dockerignore").display()))
+    })?;
+    let (shared, into): (Rc<Path>, Rc<str>) = (root.into(), into.into());
+    let mut left = VecDeque::new();
+    let mut todo: Vec<(PathBuf, Seen)> = vec![(PathBuf::new(), patterns.start())];
+    while let Some((directory, seen)) = todo.pop() {
+        let mut deeper = Vec::new();
+        for (name, is_directory) in names(&root.join(&directory))? {
+            let path = directory.join(name);
+            let bytes = path.as_os_str().as_bytes();
+            let (ignored, seen) = patterns.check(bytes, &seen);
+            let leads = |wanted: &&str| {
+                let wanted = wanted.as_bytes();
+                wanted.starts_with(bytes) && wanted.get(bytes.len()) == Some(&b'/')
+            };
+            let wanted_below =
+                is_directory && (patterns.may_except_below(bytes) || always.iter().any(leads));
+            if !ignored || always.iter().any(|wanted| wanted.as_bytes() == bytes) {
+                let (root, into) = (shared.clone(), into.clone());
+                left.push_back(Item { root, into, path: path.clone() });
+            }
+            if is_directory && (!ignored || wanted_below) {
+                deeper.push((path, seen));
+            }
+        }
+        todo.extend(deeper.into_iter().rev());
+    }
+    Ok(left)
+}
+
+/// The names in a directory, in order, and which of them are directories.
+fn names(place: &Path) -> Result<Vec<(OsString, bool)>, Failure> {
+    let failed = || place.display().to_string();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(place).map_err(Failure::io("read", failed()))? {
+        let entry = entry.map_err(Failure::io("read", failed()))?;
+        let kind = entry.file_type().map_err(Failure::io("look at", failed()))?;
+        names.push((entry.file_name(), kind.is_dir()));
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn read_ignore(root: &Path, dockerfile: &str) -> Result<Vec<u8>, Failure> {

@@ -5,6 +5,7 @@
 //! any knowledge of how the engine does things.
 
 mod args;
+mod build;
 mod cli;
 mod client;
 mod clock;

@@ -20,7 +20,8 @@ mod testing;
 pub mod volumes;
 
 pub use build::{
-    Build, BuildCacheRow, BuildFault, BuildOptions, BuiltImage, CachePrune, CachePruned, Cancel,
+    Annotation, AnnotationPlace, Build, BuildCacheRow, BuildFault, BuildOptions, BuildStage,
+    BuiltImage, CachePrune, CachePruned, Cancel, ContextSource, Outlet, OutputKind,
 };
 pub use containers::asks::{
     AttachRequest, AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart, ListRequest,
@@ -35,7 +36,9 @@ pub use containers::top::Top;
 pub use containers::views::{
     ContainerDetails, ContainerSize, ContainerSummary, Created, MountDetails,
 };
-pub use dhow_builder::{Event as BuildEvent, Observer as BuildObserver};
+pub use dhow_builder::{
+    Event as BuildEvent, Lint as BuildLint, LintWarning as BuildWarning, Observer as BuildObserver,
+};
 pub use dhow_distribution::{Credentials, Event as Transfer, Found as FoundRepository};
 pub use dhow_runtime::{IoCount, Usage};
 pub use dhow_store::{ChangeKind, PathStat};

@@ -65,8 +65,8 @@ async fn build(
 ) -> (Result<BuiltImage, BuildFault>, Arc<Told>) {
     let told = Arc::new(Told::default());
     let source = std::io::Cursor::new(context(files));
-    let built = match rig.engine().begin_build(source, options).await {
-        Ok(build) => build.run(told.clone(), Cancel::default()).await,
+    let built = match rig.engine().begin_build(source, options, Cancel::default()).await {
+        Ok(build) => build.run(told.clone(), Cancel::default(), Box::new(())).await,
         Err(fault) => Err(fault),
     };
     (built, told)
@@ -312,9 +312,10 @@ fn a_build_that_nobody_wants_ends() {
         let file =
             "FROM busybox AS a\nRUN echo begun; sleep 600\nFROM busybox\nCOPY --from=a / /\n";
         let source = std::io::Cursor::new(context(&[("Dockerfile", file)]));
-        let begun = rig.engine().begin_build(source, options()).await.expect("begun");
+        let begun =
+            rig.engine().begin_build(source, options(), Cancel::default()).await.expect("begun");
         let cancel = Cancel::default();
-        let running = tokio::spawn(begun.run(told.clone(), cancel.clone()));
+        let running = tokio::spawn(begun.run(told.clone(), cancel.clone(), Box::new(())));
         rig.until(|| told.text.lock().unwrap().contains("begun").then_some(())).await;
         let start = Instant::now();
         cancel.cancel();

@@ -1,5 +1,6 @@
 //! `cargo xtask bench runtime`: what one container costs, side by side. `bench images`: what images cost.
 //! `bench engine`: what a container costs with an engine around it. `bench network`: what networks carry.
+//! `bench build`: what a build costs.
 //!
 //! Commands are interleaved (A B C A B C …), once with an idle gap before each start, as a user at a
 //! prompt meets it, and once without: a tight loop hides the kernel's grace periods. Ratios are taken
@@ -37,7 +38,7 @@ cargo xtask bench runtime [--rounds N] [--gap MS] [--config FILE] [--runtime NAM
   --gap      the idle gap in milliseconds (50)
   --config   another config.json than the built-in one
   --runtime  instead of dhow, crun and runc (repeatable; the first is compared with the others)
-cargo xtask bench images --help, bench engine --help and bench network --help tell of the others.";
+cargo xtask bench images, engine, network and build tell of themselves with --help.";
 
 struct Plan {
     rounds: usize,

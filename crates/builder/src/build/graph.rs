@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use dhow_spec::Platform;
 
-use super::Ask;
 use super::scope::Globals;
+use super::{Ask, Named};
 use crate::dockerfile::{Copy, Instruction, Kind, MountKind, ParseError, ParseFault, Stage};
 use crate::error::{BuildError, Fault};
 
@@ -142,8 +142,13 @@ fn base(ask: &Ask<'_>, globals: &Globals, number: usize, stage: &Stage) -> Resul
     if let Some(found) = ask.file.stage(&name, number).filter(|_| name.parse::<usize>().is_err()) {
         return Ok(BaseOf::Stage(found));
     }
-    if let Some(image) = ask.contexts.get(&name) {
-        return Ok(BaseOf::Image(image.clone()));
+    match ask.contexts.get(&name) {
+        Some(Named::Image(image)) => return Ok(BaseOf::Image(image.clone())),
+        Some(Named::Files(_)) => {
+            let what = format!("FROM {name}, which is a context of files,");
+            return Err(Fault::Unsupported { what });
+        }
+        None => {}
     }
     Ok(match name.as_str() {
         "scratch" => BaseOf::Scratch,

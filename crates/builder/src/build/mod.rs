@@ -6,6 +6,7 @@
 
 mod graph;
 mod key;
+mod remote;
 mod run;
 mod scope;
 mod shared;
@@ -24,7 +25,17 @@ use crate::error::{BuildError, Fault};
 use crate::observer::{Event, Observer};
 use crate::worker::{Layer, Worker};
 use graph::Graph;
+pub(crate) use scope::is_proxy;
 use shared::Shared;
+
+/// What a name stands for beside stages and images.
+#[derive(Debug)]
+pub enum Named {
+    /// Another image.
+    Image(String),
+    /// Files.
+    Files(Context),
+}
 
 /// What is to be built, and how.
 pub struct Ask<'a> {
@@ -32,8 +43,8 @@ pub struct Ask<'a> {
     pub file: &'a Dockerfile,
     /// The files that were sent.
     pub context: &'a Context,
-    /// Other contexts by name: images.
-    pub contexts: BTreeMap<String, String>,
+    /// Other contexts by name.
+    pub contexts: &'a BTreeMap<String, Named>,
     /// Which stage; the last one where absent.
     pub target: Option<String>,
     /// What the user says that variables are.
@@ -50,6 +61,8 @@ pub struct Ask<'a> {
     pub no_cache_stages: BTreeSet<String>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Agents for ssh that there are, by their ids.
+    pub agents: BTreeSet<String>,
     /// Commands may have all rights (`--security=insecure`).
     pub insecure: bool,
     /// Commands may have the host's network where the file says so.

@@ -10,30 +10,33 @@ use super::key::Key;
 use super::scope::proxies;
 use super::source::Root;
 use super::walk::Walker;
+use crate::context::Context;
 use crate::copy::{Picked, Picking, Target, add_to_key, pick, write};
 use crate::dockerfile::{Heredoc, Mount, MountKind, Network, Run, Security};
 use crate::error::Fault;
 use crate::files::{Files, clean};
 use crate::observer::Event;
-use crate::worker::{Bind, CacheMount, Layer, Ran, Record, RunStep, SecretMount, TmpfsMount};
+use crate::worker::{
+    AgentMount, Bind, CacheMount, Layer, Ran, Record, RunStep, SecretMount, TmpfsMount,
+};
 
 /// A mount before its files are there.
-struct Planned {
+struct Planned<'a> {
     target: String,
-    source: Source,
+    source: Source<'a>,
     path: Vec<u8>,
     writable: bool,
 }
 
 /// Where the files of a mount come from.
-enum Source {
+enum Source<'a> {
     /// A stage or an image.
     Layers(Vec<Layer>),
     /// Files that become a layer if the command is run.
-    Files(Vec<Picked>),
+    Files(Vec<Picked>, &'a Context),
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     /// `RUN`.
     pub(super) fn run(&mut self, run: &Run, text: &str) -> Result<(), Fault> {
         if run.security == Security::Insecure && !self.ask.insecure {
@@ -59,6 +62,7 @@ impl Walker<'_> {
             caches: Vec::new(),
             tmpfs: Vec::new(),
             secrets: Vec::new(),
+            agents: Vec::new(),
             epoch: self.epoch(),
         };
         let mut secret_env = Vec::new();
@@ -81,12 +85,9 @@ impl Walker<'_> {
                 MountKind::Secret => {
                     named.push(self.secret(mount, target, &mut step, &mut secret_env)?);
                 }
-                MountKind::Ssh if mount.required => {
-                    let id = mount.id.clone().unwrap_or_else(|| "default".to_owned());
-                    return Err(Fault::Missing { what: "ssh", id });
+                MountKind::Ssh => {
+                    named.push(self.agent(mount, target, &mut step, &mut secret_env)?);
                 }
-                // Without an agent, an optional one is simply not there.
-                MountKind::Ssh => {}
             }
         }
         let key = self.key(&step, &planned, &named);
@@ -110,7 +111,10 @@ impl Walker<'_> {
                 |bytes: &[u8]| self.ask.observer.event(&Event::Output { stage, bytes });
             match worker.run(layers, &step, &mut output)? {
                 Ran::Layer(layer) => Ok(Record { created, layer: Some(layer) }),
-                Ran::Code(code) => Err(Fault::Command { command: step.args.join(" "), code }),
+                Ran::Failed { code, layer } => {
+                    let kept = layer.map(|layer| Box::new(self.state.with(created, layer)));
+                    Err(Fault::Command { command: step.args.join(" "), code, kept })
+                }
             }
         })?;
         self.ran = ran;
@@ -119,7 +123,7 @@ impl Walker<'_> {
     }
 
     /// Program and arguments; a script that stands in the file becomes a file.
-    fn arguments(&self, run: &Run) -> (Vec<String>, Option<Planned>) {
+    fn arguments(&self, run: &Run) -> (Vec<String>, Option<Planned<'a>>) {
         if !run.command.shell {
             return (run.command.words.clone(), None);
         }
@@ -137,7 +141,7 @@ impl Walker<'_> {
                 let mut file = Picked::inline("script", content.into_bytes(), 0o755);
                 // The same script is the same layer.
                 file.entries[0].info.metadata.modified = Time { seconds: 1, nanoseconds: 0 };
-                let source = Source::Files(vec![file]);
+                let source = Source::Files(vec![file], self.ask.context);
                 let path = b"script".to_vec();
                 let script = Planned { target: target.clone(), source, path, writable: false };
                 (vec![target], Some(script))
@@ -166,7 +170,7 @@ impl Walker<'_> {
         Ok(format!("/{}", String::from_utf8_lossy(&clean(path.as_bytes()))))
     }
 
-    fn bind(&self, mount: &Mount, target: String) -> Result<Planned, Fault> {
+    fn bind(&self, mount: &Mount, target: String) -> Result<Planned<'a>, Fault> {
         let source = mount.source.as_deref().map(|word| self.expand(word)).transpose()?;
         let source = source.unwrap_or_default();
         let writable = mount.readonly == Some(false);
@@ -179,10 +183,14 @@ impl Walker<'_> {
                 }
                 Ok(Planned { target, source: Source::Layers(layers), path, writable })
             }
-            Root::Context => {
+            root @ (Root::Context | Root::Files(_)) => {
+                let files = match root {
+                    Root::Files(files) => files,
+                    _ => self.ask.context,
+                };
                 let nothing = Patterns::default();
                 let picking = Picking {
-                    files: self.ask.context,
+                    files,
                     parents: false,
                     exclude: &nothing,
                     unpack: false,
@@ -190,12 +198,17 @@ impl Walker<'_> {
                 };
                 let mut picked = pick(&picking, &source)?;
                 let path = name_file(&mut picked);
-                Ok(Planned { target, source: Source::Files(picked), path, writable })
+                let source = Source::Files(picked, files);
+                Ok(Planned { target, source, path, writable })
             }
         }
     }
 
-    fn cache(&self, mount: &Mount, target: String) -> Result<(CacheMount, Option<Planned>), Fault> {
+    fn cache(
+        &self,
+        mount: &Mount,
+        target: String,
+    ) -> Result<(CacheMount, Option<Planned<'a>>), Fault> {
         let id = match &mount.id {
             Some(id) => self.expand(id)?,
             None => target.clone(),
@@ -258,7 +271,39 @@ impl Walker<'_> {
         Ok(seen)
     }
 
-    fn key(&self, step: &RunStep, planned: &[Planned], secrets: &[String]) -> dhow_spec::Digest {
+    /// The same for an agent; one that is not there and need not be is simply not there.
+    fn agent(
+        &self,
+        mount: &Mount,
+        target: Option<String>,
+        step: &mut RunStep,
+        env: &mut Vec<String>,
+    ) -> Result<String, Fault> {
+        let id = mount.id.as_deref().map(|word| self.expand(word)).transpose()?;
+        let id = id.unwrap_or_else(|| "default".to_owned());
+        let number = step.agents.len();
+        let target = target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}"));
+        let seen = format!("ssh\0{id}\0{target}");
+        if !self.ask.agents.contains(&id) {
+            return match mount.required {
+                true => Err(Fault::Missing { what: "ssh", id }),
+                false => Ok(seen),
+            };
+        }
+        if number == 0 {
+            env.push(format!("SSH_AUTH_SOCK={target}"));
+        }
+        let owner = (mount.mode.unwrap_or(0o600), mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+        step.agents.push(AgentMount { target, id, owner });
+        Ok(seen)
+    }
+
+    fn key(
+        &self,
+        step: &RunStep,
+        planned: &[Planned<'_>],
+        secrets: &[String],
+    ) -> dhow_spec::Digest {
         let mut key = Key::new("run")
             .layers(&self.state.layers)
             .texts(&step.args)
@@ -276,7 +321,7 @@ impl Walker<'_> {
             key = key.text(&one.target).bytes(&one.path).text(if one.writable { "w" } else { "r" });
             key = match &one.source {
                 Source::Layers(layers) => key.layers(layers),
-                Source::Files(picked) => key.with(|hasher| add_to_key(hasher, picked, false)),
+                Source::Files(picked, _) => key.with(|hasher| add_to_key(hasher, picked, false)),
             };
         }
         for cache in &step.caches {
@@ -290,18 +335,20 @@ impl Walker<'_> {
     }
 
     /// Files that a command is to see, made ready.
-    fn ready(&self, one: &Planned) -> Result<Bind, Fault> {
+    fn ready(&self, one: &Planned<'_>) -> Result<Bind, Fault> {
         let layers = match &one.source {
             Source::Layers(layers) if one.path.is_empty() => layers.clone(),
             Source::Layers(layers) => return self.part(one, layers),
-            Source::Files(picked) => vec![self.lay_out(self.ask.context, picked, Some((0, 0)))?],
+            Source::Files(picked, files) => {
+                vec![self.lay_out(*files, picked, Some((0, 0)))?]
+            }
         };
         let (target, path, writable) = (one.target.clone(), one.path.clone(), one.writable);
         Ok(Bind { target, layers, path, writable })
     }
 
     /// A part of a root: no mount shows that of several layers, so it is laid out as one.
-    fn part(&self, one: &Planned, layers: &[Layer]) -> Result<Bind, Fault> {
+    fn part(&self, one: &Planned<'_>, layers: &[Layer]) -> Result<Bind, Fault> {
         let files = self.ask.worker.files(layers)?;
         let nothing = Patterns::default();
         let picking = Picking {
@@ -381,7 +428,7 @@ fn name_file(picked: &mut [Picked]) -> Vec<u8> {
 }
 
 /// A path in which no character means anything else.
-fn literal(path: &[u8]) -> String {
+pub(super) fn literal(path: &[u8]) -> String {
     let mut text = String::from("/");
     for c in String::from_utf8_lossy(path).chars() {
         if "*?[]\\".contains(c) {

@@ -35,7 +35,13 @@ const OURS: &[&str] = &[
     "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
     "BUILDKIT_BUILD_NAME",
     "BUILDKIT_SYNTAX",
+    "BUILDKIT_DOCKERFILE_CHECK",
 ];
+
+/// Whether a variable is there without anybody having said so.
+pub(crate) fn is_proxy(name: &str) -> bool {
+    PROXIES.contains(&name)
+}
 
 /// Whether a variable may be set without anybody asking for it.
 pub(super) fn is_predefined(name: &str) -> bool {

@@ -9,36 +9,41 @@ use std::sync::Arc;
 use dhow_archive::ignore::Patterns;
 use dhow_spec::Digest;
 
+use super::Named;
 use super::graph::find;
 use super::key::Key;
 use super::state::State;
 use super::walk::Walker;
-use crate::copy::{Mode, Picked, Picking, Target, add_to_key, looks_like_archive, pick, write};
+use crate::context::Context;
+use crate::copy::{Mode, Picked, Picking, Target, add_to_key, pick, write};
 use crate::dockerfile::{Copy, CopySource};
 use crate::error::Fault;
 use crate::files::Files;
 use crate::worker::{Layer, Record};
 
 /// Another root that a stage reads from.
-pub(super) enum Root {
+pub(super) enum Root<'a> {
     /// What was sent.
     Context,
+    /// Files by another name.
+    Files(&'a Context),
     /// A stage's or an image's.
     Layers(Vec<Layer>),
 }
 
-/// Largest download that `ADD` takes.
-const DOWNLOAD_BYTES_MAX: u64 = 2 << 30;
-
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     /// What `--from` means.
-    pub(super) fn root(&self, from: Option<&str>) -> Result<Root, Fault> {
+    pub(super) fn root(&self, from: Option<&str>) -> Result<Root<'a>, Fault> {
         let Some(name) = from else { return Ok(Root::Context) };
         if let Some(stage) = find(self.ask, self.number, name)? {
             let state: Arc<State> = self.shared.wait(stage)?;
             return Ok(Root::Layers(state.layers.clone()));
         }
-        let image = self.ask.contexts.get(name).map_or(name, String::as_str);
+        let image = match self.ask.contexts.get(name) {
+            Some(Named::Files(files)) => return Ok(Root::Files(files)),
+            Some(Named::Image(image)) => image.as_str(),
+            None => name,
+        };
         let platform = &self.graph.platforms[self.number];
         Ok(Root::Layers(self.ask.worker.base(image, platform)?.layers))
     }
@@ -65,6 +70,7 @@ impl Walker<'_> {
         let root = self.root(copy.from.as_deref())?;
         let files: Box<dyn Files + '_> = match &root {
             Root::Context => Box::new(Borrowed(self.ask.context)),
+            Root::Files(files) => Box::new(Borrowed(*files)),
             Root::Layers(layers) => self.ask.worker.files(layers)?,
         };
         let picking = Picking {
@@ -144,21 +150,21 @@ impl Walker<'_> {
                 }
                 CopySource::Path(word) => {
                     let path = self.expand(word)?;
-                    if copy.add && is_git(&path) {
-                        let what = "ADD of a git repository".to_owned();
-                        return Err(Fault::Unsupported { what });
+                    let remote = match copy.add {
+                        true => self.remote(copy, &path, picking.exclude)?,
+                        false => None,
+                    };
+                    if let Some(more) = remote {
+                        picked.extend(more);
+                        continue;
                     }
-                    if copy.add && (path.starts_with("http://") || path.starts_with("https://")) {
-                        picked.push(self.download(copy, &path)?);
-                    } else {
-                        match pick(picking, &path) {
-                            Ok(more) => picked.extend(more),
-                            // A pattern may match nothing as long as others match something, as in Docker.
-                            Err(fault @ Fault::NoSource { ignored: true, .. }) => {
-                                unmatched = Some(fault);
-                            }
-                            Err(fault) => return Err(fault),
+                    match pick(picking, &path) {
+                        Ok(more) => picked.extend(more),
+                        // A pattern may match nothing as long as others match something, as in Docker.
+                        Err(fault @ Fault::NoSource { ignored: true, .. }) => {
+                            unmatched = Some(fault);
                         }
+                        Err(fault) => return Err(fault),
                     }
                 }
             }
@@ -168,47 +174,6 @@ impl Walker<'_> {
             _ => Ok(picked),
         }
     }
-
-    /// A file from elsewhere. Its key is what it holds, so it is fetched every time.
-    fn download(&self, copy: &Copy, url: &str) -> Result<Picked, Fault> {
-        let mut bytes = Vec::new();
-        let reader = self.ask.worker.fetch(url)?;
-        reader.take(DOWNLOAD_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > DOWNLOAD_BYTES_MAX {
-            return Err(Fault::Value { what: "size of download", value: url.to_owned() });
-        }
-        let path = url.split(['?', '#']).next().unwrap_or_default();
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let is_directory = copy.to.ends_with('/');
-        if name.is_empty() && is_directory {
-            return Err(Fault::Value { what: "URL without a file name", value: url.to_owned() });
-        }
-        let picked = Picked::inline(name, bytes, 0o600);
-        if let Some(expected) = &copy.checksum {
-            let expected = self.expand(expected)?;
-            let actual = picked.entries[0].info.digest.map(|digest| digest.to_string());
-            let actual = actual.unwrap_or_default();
-            if actual != expected {
-                return Err(Fault::Checksum { expected, actual });
-            }
-        }
-        if copy.unpack == Some(true)
-            && let crate::copy::From::Bytes(bytes) = &picked.entries[0].from
-            && looks_like_archive(bytes)
-        {
-            let what = "ADD --unpack of a download".to_owned();
-            return Err(Fault::Unsupported { what });
-        }
-        Ok(picked)
-    }
-}
-
-fn is_git(path: &str) -> bool {
-    let repository = path.split('#').next().unwrap_or_default();
-    path.starts_with("git@")
-        || path.starts_with("git://")
-        || path.starts_with("ssh://")
-        || (path.starts_with("http") && repository.ends_with(".git"))
 }
 
 /// A line of history: what the file says.

@@ -86,6 +86,14 @@ impl State {
         Built { config, layers: self.layers.clone() }
     }
 
+    /// The whole with one more layer, which no line of history tells of.
+    pub(super) fn with(&self, created: Timestamp, layer: Layer) -> Built {
+        let mut next = self.clone();
+        next.config.created = Some(created);
+        next.layers.push(layer);
+        next.built()
+    }
+
     /// A name of 12 digits for what there is so far.
     pub(super) fn short_id(&self) -> String {
         let digest = Key::new("state").text(&self.built().config.to_json()).finish();

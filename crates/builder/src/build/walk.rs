@@ -360,7 +360,8 @@ impl Walker<'_> {
                 now: self.now(),
                 epoch: self.epoch(),
             };
-            let nothing = [Picked { name: Vec::new(), contents: true, entries: Vec::new() }];
+            let nothing =
+                [Picked { tree: None, name: Vec::new(), contents: true, entries: Vec::new() }];
             let layer = worker
                 .layer(layers, &mut |sink| write(self.ask.context, &nothing, &target, sink))?;
             Ok(Record { created, layer: Some(layer) })

@@ -3,11 +3,16 @@
 //! Invariant: the digest holds names, kinds, modes, link targets and contents, and owners where they are kept;
 //! times and the order in which an archive had them are no part of it.
 
-use std::io::Read;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
+use dhow_archive::compress::{Decoder, Limits};
 use dhow_archive::hash::Hasher;
 use dhow_archive::ignore::{Patterns, Seen};
-use dhow_archive::tar::Metadata;
+use dhow_archive::tar::{Metadata, Options, Reader};
 use dhow_spec::{Algorithm, Digest};
 
 use crate::error::Fault;
@@ -30,8 +35,9 @@ pub(crate) struct Picking<'a> {
 }
 
 /// Files that go to one place.
-#[derive(Debug)]
 pub(crate) struct Picked {
+    /// The tree that they are in, where it is not the one that was looked at.
+    pub(crate) tree: Option<Rc<dyn Files>>,
     /// What each is called below the destination, or the destination's own name is, where that is no directory.
     pub(crate) name: Vec<u8>,
     /// It is what a directory holds, and goes right into the destination.
@@ -55,8 +61,38 @@ pub(crate) enum From {
     Tree(Vec<u8>),
     /// Here.
     Bytes(Vec<u8>),
+    /// In a file without a name, from its beginning.
+    Kept(Rc<File>),
     /// In the tree, and it is an archive to be unpacked.
     Archive(Vec<u8>),
+    /// The same in a file without a name.
+    KeptArchive(Rc<File>),
+}
+
+impl From {
+    pub(crate) fn is_archive(&self) -> bool {
+        matches!(self, Self::Archive(_) | Self::KeptArchive(_))
+    }
+}
+
+/// A file without a name, read from its beginning by whoever wants.
+pub(crate) struct Kept<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl<'a> Kept<'a> {
+    pub(crate) fn new(file: &'a File) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl Read for Kept<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
 }
 
 impl Picked {
@@ -69,16 +105,36 @@ impl Picked {
             metadata: Metadata { mode, ..Metadata::default() },
             digest: Some(hasher.finish().digest),
         };
-        Self {
-            name: name.as_bytes().to_vec(),
-            contents: false,
-            entries: vec![PickedEntry { below: Vec::new(), info, from: From::Bytes(bytes) }],
-        }
+        let entries = vec![PickedEntry { below: Vec::new(), info, from: From::Bytes(bytes) }];
+        Self { tree: None, name: name.as_bytes().to_vec(), contents: false, entries }
+    }
+
+    /// A file that was downloaded; unpacked if it is an archive and is to be.
+    pub(crate) fn kept(
+        name: &str,
+        file: File,
+        metadata: Metadata,
+        unpack: bool,
+    ) -> io::Result<Self> {
+        let digest = Some(measured(&mut Kept::new(&file))?);
+        let info = FileInfo { kind: FileKind::File(file.metadata()?.len()), metadata, digest };
+        let unpack = unpack && is_archive(&mut Kept::new(&file));
+        let file = Rc::new(file);
+        let from = if unpack { From::KeptArchive(file) } else { From::Kept(file) };
+        let entries = vec![PickedEntry { below: Vec::new(), info, from }];
+        Ok(Self { tree: None, name: name.as_bytes().to_vec(), contents: false, entries })
     }
 
     /// Whether it is one thing that is no directory.
     pub(crate) fn is_file(&self) -> bool {
         !self.contents
+    }
+}
+
+impl fmt::Debug for Picked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = String::from_utf8_lossy(&self.name);
+        f.debug_struct("Picked").field("name", &name).field("entries", &self.entries).finish()
     }
 }
 
@@ -126,7 +182,7 @@ fn one(
             }
         }
         walk(picking, real, &kept, base_name(&kept), info, &mut entries)?;
-        return Ok(Picked { name: Vec::new(), contents: true, entries });
+        return Ok(Picked { tree: None, name: Vec::new(), contents: true, entries });
     }
     let below: &[u8] = if is_directory { b"" } else { base_name(path) };
     walk(picking, real, b"", below, info, &mut entries)?;
@@ -136,7 +192,8 @@ fn one(
             ignored: true,
         });
     }
-    Ok(Picked { name: base_name(path).to_vec(), contents: is_directory, entries })
+    let name = base_name(path).to_vec();
+    Ok(Picked { tree: None, name, contents: is_directory, entries })
 }
 
 /// Adds what is at `real` and below; `name` is what exclusions call it.
@@ -188,7 +245,11 @@ fn add(
     let mut from = From::Tree(real.to_vec());
     match info.kind {
         FileKind::File(size) => {
-            if picking.unpack && entries.is_empty() && is_archive(picking.files, real, size)? {
+            if picking.unpack
+                && entries.is_empty()
+                && size >= 4
+                && is_archive(&mut *picking.files.open(real)?)
+            {
                 from = From::Archive(real.to_vec());
             }
             if info.digest.is_none() {
@@ -205,31 +266,34 @@ fn add(
 
 fn measure(files: &dyn Files, path: &[u8]) -> Result<Digest, Fault> {
     let failed = |error| FilesError::Io { path: path.to_vec(), error };
-    let mut reader = files.open(path)?;
+    Ok(measured(&mut *files.open(path)?).map_err(failed)?)
+}
+
+fn measured(reader: &mut dyn Read) -> io::Result<Digest> {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; 128 << 10];
     loop {
-        match reader.read(&mut buffer).map_err(failed)? {
+        match reader.read(&mut buffer)? {
             0 => return Ok(hasher.finish().digest),
             count => hasher.update(&buffer[..count]),
         }
     }
 }
 
-/// By its first bytes, as Docker tells: compressed in a known way, or a tar.
-fn is_archive(files: &dyn Files, path: &[u8], size: u64) -> Result<bool, Fault> {
-    if size < 4 {
-        return Ok(false);
+/// Whether it can be unpacked, as Docker tells: by what is in it, not by its name. A compressed file that is no tar
+/// is just a file.
+fn is_archive(source: &mut dyn Read) -> bool {
+    let Ok(decoder) = Decoder::new(source, Limits { output_bytes_max: 1 << 40, ..Limits::NONE })
+    else {
+        return false;
+    };
+    let is_compressed = decoder.compression() != Some(dhow_spec::image::Compression::None);
+    match Reader::new(decoder, Options::GENERAL).next_entry() {
+        Ok(Some(_)) => true,
+        // Nothing but zeros is an archive of nothing only where somebody compressed it.
+        Ok(None) => is_compressed,
+        Err(_) => false,
     }
-    let mut head = Vec::new();
-    let read = files.open(path)?.take(512).read_to_end(&mut head);
-    read.map_err(|error| FilesError::Io { path: path.to_vec(), error })?;
-    Ok(looks_like_archive(&head))
-}
-
-pub(crate) fn looks_like_archive(head: &[u8]) -> bool {
-    const MAGICS: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    MAGICS.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(&b"ustar"[..])
 }
 
 /// Paths that a pattern means, in order; what is in a directory that it means comes with that.
@@ -282,7 +346,7 @@ pub(crate) fn add_to_key(hasher: &mut Hasher, picked: &[Picked], owners: bool) {
             match &entry.info.kind {
                 FileKind::Directory => field(b"d"),
                 FileKind::File(_) => {
-                    let unpacked = matches!(entry.from, From::Archive(_));
+                    let unpacked = entry.from.is_archive();
                     field(if unpacked { b"a" } else { b"f" });
                     if let Some(digest) = &entry.info.digest {
                         field(digest.to_string().as_bytes());

@@ -10,7 +10,7 @@ use dhow_archive::compress::{Decoder, Limits};
 use dhow_archive::tar::{Content, Entry, Kind, Metadata, Options, Reader, Time, Writer};
 
 use super::mode::Mode;
-use super::pick::{From, Picked, PickedEntry};
+use super::pick::{From, Kept, Picked, PickedEntry};
 use crate::error::Fault;
 use crate::files::{FileInfo, FileKind, Files, base_name, clean, follow, join, parent};
 
@@ -51,7 +51,8 @@ pub(crate) fn write(
     };
     let into = target.to.ends_with('/') || target.to.ends_with("/.") || is_directory(&to)?;
     for group in picked {
-        let is_archive = group.entries.iter().any(|entry| matches!(entry.from, From::Archive(_)));
+        let files = group.tree.as_deref().unwrap_or(files);
+        let is_archive = group.entries.iter().any(|entry| entry.from.is_archive());
         let place = if group.is_file() && into && !is_archive {
             let place = join(&to, &group.name);
             match target.below {
@@ -167,7 +168,16 @@ impl Layer<'_> {
             return self.put(&path, Kind::Directory, metadata);
         }
         match &entry.from {
-            From::Archive(from) => return self.unpack(files, from, place),
+            From::Archive(from) => return self.unpack(files.open(from)?, place),
+            From::KeptArchive(file) => return self.unpack(Box::new(Kept::new(file)), place),
+            From::Kept(file) => {
+                self.directory(parent(&path), None)?;
+                let FileKind::File(size) = entry.info.kind else { return Ok(()) };
+                let metadata = self.metadata(&entry.info);
+                self.put(&path, Kind::File(Content::plain(size)), metadata)?;
+                std::io::copy(&mut Kept::new(file).take(size), &mut self.tar)?;
+                return Ok(());
+            }
             From::Bytes(bytes) => {
                 self.directory(parent(&path), None)?;
                 let metadata = self.metadata(&entry.info);
@@ -213,9 +223,9 @@ impl Layer<'_> {
     }
 
     /// Puts what an archive holds below a directory.
-    fn unpack(&mut self, files: &dyn Files, from: &[u8], place: &[u8]) -> Result<(), Fault> {
+    fn unpack(&mut self, source: Box<dyn Read + '_>, place: &[u8]) -> Result<(), Fault> {
         let limits = Limits { output_bytes_max: 1 << 40, ..Limits::NONE };
-        let decoder = Decoder::new(files.open(from)?, limits)?;
+        let decoder = Decoder::new(source, limits)?;
         let mut reader = Reader::new(decoder, Options::GENERAL);
         while let Some(entry) = reader.next_entry()? {
             let bad = || Fault::Name { path: String::from_utf8_lossy(&entry.path).into_owned() };

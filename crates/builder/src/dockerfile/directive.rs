@@ -20,6 +20,8 @@ pub struct Directives {
 pub struct Check {
     /// Names of rules; `all` for all.
     pub skip: Vec<String>,
+    /// Names of rules that hold only where they are asked for.
+    pub experimental: Vec<String>,
     /// Whether a warning is an error.
     pub error: bool,
 }
@@ -76,16 +78,18 @@ impl Check {
         let mut check = Self::default();
         for part in text.split(';') {
             match part.trim().split_once('=') {
-                Some(("skip", rules)) => {
-                    let rules = rules.split(',').map(|rule| rule.trim().to_owned());
-                    check.skip = rules.filter(|rule| !rule.is_empty()).collect();
-                }
+                Some(("skip", rules)) => check.skip = names(rules),
+                Some(("experimental", rules)) => check.experimental = names(rules),
                 Some(("error", value)) => check.error = value.trim() == "true",
                 _ => {}
             }
         }
         check
     }
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
 /// `# name = value`, the name in lower case.

@@ -31,4 +31,5 @@ pub use instruction::{
 pub use mount::{Mount, MountKind, Sharing};
 pub use node::{Node, Parsed, parse};
 pub use stage::{Dockerfile, Stage};
+pub(crate) use typed::distance;
 pub use typed::instruction_of;

@@ -91,7 +91,7 @@ fn unknown(word: &str) -> ParseFault {
 }
 
 /// How many letters would have to change.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

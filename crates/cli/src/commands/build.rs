@@ -1,37 +1,41 @@
-//! `build`, `builder build` and `image build`: a directory or an archive to the engine, its text to the user.
+//! `build`, `buildx build`, `builder build` and `image build`: what is sent, how it is shown, and where it goes.
 //!
-//! Absent on purpose: anything that needs BuildKit's sessions; each such flag is refused by name.
+//! Absent on purpose: BuildKit's sessions; a flag that would need them is refused by name.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-
-use super::filters;
 use crate::args::{Flag, Matches};
+use crate::build::{self, Built, Input, Mode, Outputs, Pairs, Sent, View};
 use crate::cli::Cli;
-use crate::client::{Body, Payload, Request, escape, plain, query};
-use crate::context::Context;
+use crate::client::{Payload, Request, escape, query};
 use crate::failure::Failure;
 use crate::json::Json;
 use crate::progress::{Shown, show};
 use crate::tree::{Command, Words};
 use crate::units::human_size;
-use dhow_spec::base64;
+
+use super::filters;
 
 pub(super) const BUILD: Command = Command {
-    names: &["image build", "build", "builder build"],
-    usage: "[OPTIONS] PATH | -",
+    names: &["image build", "build", "builder build", "buildx build"],
+    usage: "[OPTIONS] PATH | URL | -",
     about: "Build an image from a Dockerfile",
     flags: &[
         &[
             Flag::list("add-host", "Add a host name for commands: name:address"),
+            Flag::list("allow", "Rights for commands: network.host, security.insecure"),
+            Flag::list("annotation", "Note on the image: [manifest:|index:]key=value"),
             Flag::list("build-arg", "Set a variable of the build"),
-            Flag::list("build-context", "More contexts by name: name=docker-image://IMAGE"),
             Flag::list(
-                "cache-from",
-                "Images to take as cache; the engine finds what it has itself",
+                "build-context",
+                "More contexts by name: name=docker-image://IMAGE, name=PATH, name=URL",
             ),
+            Flag::list("cache-from", "Take a cache: IMAGE, type=registry,ref=, type=local,src="),
+            Flag::list(
+                "cache-to",
+                "Tell a cache: type=inline, type=registry,ref=, type=local,dest=",
+            ),
+            Flag::text("call", "Another question than a build: check, lint").default("build"),
             Flag::text("cgroup-parent", "Parent cgroup of commands"),
+            Flag::switch("check", "Only say what could be better in the Dockerfile"),
             Flag::switch("compress", "Compress the context on its way").hidden(),
             Flag::int("cpu-period", "Length of a period of CPU time in microseconds"),
             Flag::int("cpu-quota", "CPU time in a period in microseconds"),
@@ -41,26 +45,33 @@ pub(super) const BUILD: Command = Command {
             Flag::text("file", "The Dockerfile (default PATH/Dockerfile)").short('f'),
             Flag::switch("force-rm", "Always remove what was made on the way"),
             Flag::text("iidfile", "Write the image's ID to this file"),
+            Flag::switch("keep-failed", "Keep what a failed command left as an image to look into"),
             Flag::list("label", "Set a label of the image"),
-            Flag::switch("load", "Keep the image here, which is always done"),
+            Flag::switch("load", "Keep the image here (type=docker)"),
             Flag::bytes("memory", "Memory limit of commands").short('m'),
             Flag::bytes("memory-swap", "Limit of memory and swap; -1 for no limit of swap"),
             Flag::text("metadata-file", "Write what came of the build to this file"),
             Flag::text("network", "Network of commands").default("default"),
             Flag::switch("no-cache", "Use nothing that was done before"),
             Flag::list("no-cache-filter", "Use nothing that was done before in this stage"),
-            Flag::list("output", "Where the image goes: type=docker|oci,dest=FILE or type=image")
-                .short('o'),
-            Flag::text("platform", "Platform of the image"),
+            Flag::list(
+                "output",
+                "Where it goes: PATH, -, type=local|tar|oci|docker|image|registry,dest=,name=",
+            )
+            .short('o'),
+            Flag::text("platform", "Platforms of the image"),
             Flag::text("progress", "How to show it: auto, plain, tty, quiet, rawjson")
                 .default("auto"),
+            Flag::text("provenance", "Attest how it was built; only false").hidden(),
             Flag::switch("pull", "Ask registries for newer bases"),
             Flag::switch("push", "Push the image afterwards"),
             Flag::switch("quiet", "Only print the image's ID").short('q'),
             Flag::switch("rm", "Remove what was made on the way").default("true"),
+            Flag::text("sbom", "Attest what is in it; only false").hidden(),
             Flag::list("secret", "A secret for commands: id=ID[,src=FILE|,env=NAME]"),
             Flag::bytes("shm-size", "Size of /dev/shm of commands"),
             Flag::switch("squash", "Make one layer of all"),
+            Flag::list("ssh", "An agent for commands: default|ID[=SOCKET]"),
             Flag::list("tag", "Name of the image: name:tag").short('t'),
             Flag::text("target", "The stage to build"),
             Flag::list("ulimit", "Limits of commands: name=soft:hard"),
@@ -72,20 +83,12 @@ pub(super) const BUILD: Command = Command {
     run: build,
 };
 
-/// Docker's, and not built: each is refused by name.
+/// Docker's, and not built: each is refused by name, unless it says what is so anyway.
 pub(super) const REFUSED: &[Flag] = &[
-    Flag::list("allow", "Rights for commands").hidden(),
-    Flag::list("annotation", "Annotations of the image").hidden(),
     Flag::list("attest", "Attestations").hidden(),
     Flag::text("builder", "Another builder").hidden(),
-    Flag::list("cache-to", "Where the cache is exported to").hidden(),
-    Flag::text("call", "Another question than a build").hidden(),
-    Flag::switch("check", "Check the Dockerfile").hidden(),
     Flag::text("isolation", "Isolation of commands").hidden(),
-    Flag::text("provenance", "Provenance").hidden(),
-    Flag::text("sbom", "Bill of materials").hidden(),
     Flag::list("security-opt", "Security options").hidden(),
-    Flag::list("ssh", "Agents for commands").hidden(),
 ];
 
 pub(super) const PRUNE: Command = Command {
@@ -103,356 +106,145 @@ pub(super) const PRUNE: Command = Command {
     run: prune,
 };
 
-/// What goes into the query.
-type Pairs = Vec<(&'static str, String)>;
-
 fn build(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
-    for flag in REFUSED {
-        if matches.changed(flag.long) {
-            return Err(Failure::NotBuilt { what: format!("--{}", flag.long) });
+    refuse(matches)?;
+    let platforms = cli.platform(matches).map_or(1, |text| text.split(',').count());
+    let mut outputs = Outputs::of(matches, platforms)?;
+    let mode = mode(matches)?;
+    let check = only_check(matches)?;
+    let mut input = Input::default();
+    let mut pairs = build::options(cli, matches, &mut input)?;
+    pairs.extend(outputs.names.iter().map(|name| ("t", name.clone())));
+    pairs.extend(outputs.annotations.iter().map(|note| ("annotation", note.clone())));
+    let words = outputs.words();
+    if !words.is_empty() {
+        pairs.push(("outputs", words.join(",")));
+    }
+    if !outputs.keep {
+        pairs.push(("discard", "1".to_owned()));
+    }
+    pairs.push(("progress", "events".to_owned()));
+    if check.is_some() {
+        pairs.push(("call", "lint".to_owned()));
+    }
+    let mut headers = vec![("X-Registry-Config", cli.config()?.all_auths()?)];
+    headers.extend(build::secrets(cli, matches)?.map(|text| ("X-Dhow-Secrets", text)));
+    headers.extend(build::agents(cli, matches)?.map(|text| ("X-Dhow-Agents", text)));
+    let mut sent = input.open(matches, &mut pairs)?;
+    let payload = match &mut sent {
+        Sent::Archive(archive) => Payload::Stream(&mut **archive),
+        Sent::Nothing => Payload::Empty,
+    };
+    let request =
+        Request { method: "POST", path: format!("/build{}", query(pairs)), headers, payload };
+    if let Some(form) = check {
+        return say_lint(cli, &cli.client()?.json(request)?, form);
+    }
+    let answer = cli.client()?.send(request)?;
+    let mut view = View::new(mode);
+    let built = build::follow(answer.body, &mut view, &mut outputs)?;
+    let names = built.said.texts("Names");
+    view.succeed(&built.id, &names, built.said.get("Lint"))?;
+    drop(view);
+    if mode == Mode::Quiet && !outputs.takes_stdout() {
+        cli.say(&built.id)?;
+    }
+    finish(matches, &built)?;
+    if outputs.push {
+        if names.is_empty() {
+            return Err(Failure::invalid("tag is needed when pushing to registry"));
+        }
+        for name in names {
+            push(cli, name)?;
         }
     }
-    let mut pairs = options(cli, matches)?;
-    let outputs = outputs(matches)?;
-    let mut headers = vec![("X-Registry-Config", cli.config()?.all_auths()?)];
-    if let Some(secrets) = secrets(cli, matches)? {
-        headers.push(("X-Dhow-Secrets", secrets));
-    }
-    let mut context = open_context(matches, &mut pairs)?;
-    let request = Request {
-        method: "POST",
-        path: format!("/build{}", query(pairs)),
-        headers,
-        payload: Payload::Stream(&mut *context),
-    };
-    let answer = cli.client()?.send(request)?;
-    let quiet = matches.on("quiet") || matches.text("progress") == "quiet";
-    let raw = matches.text("progress") == "rawjson";
-    let id = follow(answer.body, quiet, raw)?;
-    if quiet {
-        cli.say(&id)?;
-    }
-    finish(cli, matches, &outputs, &id)?;
     Ok(0)
 }
 
-fn options(cli: &Cli, matches: &Matches) -> Result<Pairs, Failure> {
+fn refuse(matches: &Matches) -> Result<(), Failure> {
+    for flag in REFUSED {
+        let said = matches.some(flag.long).unwrap_or_default();
+        if matches.changed(flag.long) && said != "default" {
+            return Err(Failure::NotBuilt { what: format!("--{}", flag.long) });
+        }
+    }
+    for flag in ["provenance", "sbom"] {
+        if !matches!(matches.text(flag), "" | "false" | "0") {
+            return Err(Failure::NotBuilt { what: format!("--{flag}") });
+        }
+    }
+    Ok(())
+}
+
+fn mode(matches: &Matches) -> Result<Mode, Failure> {
+    if matches.on("quiet") {
+        return Ok(Mode::Quiet);
+    }
     match matches.text("progress") {
-        "auto" | "plain" | "tty" | "quiet" | "rawjson" => {}
-        other => return Err(Failure::Invalid(format!("invalid progress mode {other}"))),
+        "quiet" | "none" => Ok(Mode::Quiet),
+        "rawjson" => Ok(Mode::Raw),
+        "plain" => Ok(Mode::Plain),
+        "tty" => Ok(Mode::Screen),
+        "auto" if crate::session::stderr_is_terminal() => Ok(Mode::Screen),
+        "auto" => Ok(Mode::Plain),
+        other => Err(Failure::Invalid(format!("invalid progress mode {other}"))),
     }
-    let mut pairs: Pairs = vec![("version", "1".to_owned())];
-    for tag in matches.list("tag") {
-        pairs.push(("t", tag.to_owned()));
-    }
-    for (flag, name) in [
-        ("no-cache", "nocache"),
-        ("pull", "pull"),
-        ("squash", "squash"),
-        ("force-rm", "forcerm"),
-        ("rm", "rm"),
-    ] {
-        pairs.push((name, u8::from(matches.on(flag)).to_string()));
-    }
-    let mut args = Json::parse(b"{}").unwrap_or_default();
-    for (name, value) in cli.config()?.proxies(&cli.endpoint()?.to_string()) {
-        args.set(&name, Json::from(value));
-    }
-    for text in matches.list("build-arg") {
-        match text.split_once('=') {
-            Some((name, value)) => args.set(name, Json::from(value.to_owned())),
-            // A name alone takes the value from here, if there is one.
-            None => {
-                if let Some(value) = cli.variable(text) {
-                    args.set(text, Json::from(value));
-                }
-            }
-        }
-    }
-    pairs.push(("buildargs", args.compact()));
-    let mut labels = Json::parse(b"{}").unwrap_or_default();
-    for text in matches.list("label") {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        labels.set(name, Json::from(value.to_owned()));
-    }
-    pairs.push(("labels", labels.compact()));
-    for (flag, name) in [
-        ("target", "target"),
-        ("cgroup-parent", "cgroupparent"),
-        ("cpuset-cpus", "cpusetcpus"),
-        ("cpuset-mems", "cpusetmems"),
-    ] {
-        if !matches.text(flag).is_empty() {
-            pairs.push((name, matches.text(flag).to_owned()));
-        }
-    }
-    pairs.push(("networkmode", matches.text("network").to_owned()));
-    for (flag, name) in
-        [("cpu-period", "cpuperiod"), ("cpu-quota", "cpuquota"), ("cpu-shares", "cpushares")]
-    {
-        pairs.push((name, matches.text(flag).to_owned()));
-    }
-    for (flag, name) in [("memory", "memory"), ("memory-swap", "memswap"), ("shm-size", "shmsize")]
-    {
-        let text = matches.text(flag);
-        if !text.is_empty() {
-            let bytes = match text {
-                "-1" => -1,
-                text => crate::units::parse_ram(text)
-                    .map_err(|error| Failure::Invalid(error.to_string()))?,
-            };
-            pairs.push((name, bytes.to_string()));
-        }
-    }
-    for host in matches.list("add-host") {
-        pairs.push(("extrahosts", host.replacen('=', ":", 1)));
-    }
-    for stage in matches.list("no-cache-filter") {
-        pairs.push(("nocachefilter", stage.to_owned()));
-    }
-    let cache_from = matches.list("cache-from");
-    if !cache_from.is_empty() {
-        let list = cache_from.into_iter().map(|image| Json::from(image.to_owned())).collect();
-        pairs.push(("cachefrom", Json::List(list).compact()));
-    }
-    for context in matches.list("build-context") {
-        if !context.contains("=docker-image://") {
-            let what = format!("--build-context {context}");
-            return Err(Failure::NotBuilt { what });
-        }
-        pairs.push(("buildcontext", context.to_owned()));
-    }
-    if let Some(platform) = cli.platform(matches) {
-        pairs.push(("platform", platform));
-    }
-    let ulimits = ulimits(matches)?;
-    if !ulimits.is_empty() {
-        pairs.push(("ulimits", ulimits));
-    }
-    Ok(pairs)
 }
 
-fn ulimits(matches: &Matches) -> Result<String, Failure> {
-    let mut list = Vec::new();
-    for text in matches.list("ulimit") {
-        let bad = || Failure::Invalid(format!("invalid ulimit argument: {text}"));
-        let (name, limits) = text.split_once('=').ok_or_else(bad)?;
-        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-        let soft: i64 = soft.parse().map_err(|_| bad())?;
-        let hard: i64 = hard.parse().map_err(|_| bad())?;
-        list.push(serde_json::json!({ "Name": name, "Soft": soft, "Hard": hard }));
-    }
-    if list.is_empty() {
-        return Ok(String::new());
-    }
-    Ok(serde_json::Value::from(list).to_string())
+/// How the answer is to look, where nothing is to be built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CheckForm {
+    Text,
+    Json,
 }
 
-/// Secrets travel in a header, for addresses end in logs.
-fn secrets(cli: &Cli, matches: &Matches) -> Result<Option<String>, Failure> {
-    let mut found = serde_json::Map::new();
-    for text in matches.list("secret") {
-        let (mut id, mut source, mut env) = (None, None, None);
-        for field in text.split(',') {
-            match field.split_once('=') {
-                Some(("id", value)) => id = Some(value),
-                Some(("src" | "source", value)) => source = Some(value),
-                Some(("env", value)) => env = Some(value),
-                Some(("type", "file" | "env")) => {}
-                _ => return Err(Failure::Invalid(format!("invalid secret {text}: {field}"))),
-            }
-        }
-        let Some(id) = id else {
-            return Err(Failure::Invalid(format!("invalid secret {text}: no id")));
-        };
-        let bytes = match (source, env) {
-            (Some(path), _) => std::fs::read(path).map_err(Failure::io("read", path))?,
-            (None, Some(name)) => cli
-                .variable(name)
-                .map(String::into_bytes)
-                .ok_or_else(|| Failure::Invalid(format!("secret {id}: {name} is not set")))?,
-            (None, None) => std::fs::read(id).map_err(Failure::io("read", id))?,
-        };
-        found.insert(id.to_owned(), base64::encode_url(&bytes).into());
-    }
-    let text = serde_json::Value::Object(found);
-    let none = matches.list("secret").is_empty();
-    Ok((!none).then(|| base64::encode_url(text.to_string().as_bytes())))
-}
-
-/// The context, and what of it is the Dockerfile.
-fn open_context(matches: &Matches, pairs: &mut Pairs) -> Result<Box<dyn Read>, Failure> {
-    let place = matches.words[0].as_str();
-    let file = matches.text("file");
-    if place == "-" {
-        return from_stdin(file, pairs);
-    }
-    let remote = ["http://", "https://", "git://", "git@", "github.com/"];
-    if remote.iter().any(|prefix| place.starts_with(prefix)) {
-        return Err(Failure::NotBuilt { what: format!("a build context from {place}") });
-    }
-    let root = std::fs::canonicalize(place).map_err(|_| {
-        Failure::Invalid(format!("unable to prepare context: path \"{place}\" not found"))
-    })?;
-    if !root.is_dir() {
-        let text = format!("unable to prepare context: {place} is not a directory");
-        return Err(Failure::Invalid(text));
-    }
-    let (name, extra) = dockerfile(&root, file)?;
-    pairs.push(("dockerfile", name.clone()));
-    Ok(Box::new(Context::walk(&root, &name, extra)?))
-}
-
-/// The Dockerfile's path in the context; one from elsewhere travels under a name of its own.
-#[expect(clippy::type_complexity, reason = "a name, and perhaps another with bytes")]
-fn dockerfile(root: &Path, file: &str) -> Result<(String, Option<(String, Vec<u8>)>), Failure> {
-    let elsewhere = |bytes: Vec<u8>| {
-        let name = format!(".dockerfile.{}", std::process::id());
-        (name.clone(), Some((name, bytes)))
+fn only_check(matches: &Matches) -> Result<Option<CheckForm>, Failure> {
+    let call = matches.text("call");
+    let (word, form) = call.split_once(',').unwrap_or((call, ""));
+    let form = match form {
+        "" | "format=text" => CheckForm::Text,
+        "format=json" => CheckForm::Json,
+        other => return Err(Failure::NotBuilt { what: format!("--call {other}") }),
     };
-    if file == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).map_err(Failure::io("read", "standard input"))?;
-        return Ok(elsewhere(bytes));
-    }
-    let path = if file.is_empty() { root.join("Dockerfile") } else { PathBuf::from(file) };
-    let found = std::fs::canonicalize(&path).map_err(|error| {
-        let text = format!(
-            "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: ",
-            path.display()
-        );
-        match error.kind() {
-            io::ErrorKind::NotFound => Failure::Invalid(format!("{text}no such file or directory")),
-            _ => Failure::Invalid(format!("{text}{error}")),
-        }
-    })?;
-    match found.strip_prefix(root) {
-        Ok(inside) => Ok((inside.to_string_lossy().into_owned(), None)),
-        Err(_) => {
-            let bytes =
-                std::fs::read(&found).map_err(Failure::io("read", found.display().to_string()))?;
-            Ok(elsewhere(bytes))
-        }
+    match word {
+        "build" | "" if !matches.on("check") => Ok(None),
+        "build" | "" | "check" | "lint" => Ok(Some(form)),
+        other => Err(Failure::NotBuilt { what: format!("--call {other}") }),
     }
 }
 
-/// An archive as it is, or a Dockerfile without any context.
-fn from_stdin(file: &str, pairs: &mut Pairs) -> Result<Box<dyn Read>, Failure> {
-    if file == "-" {
-        return Err(Failure::invalid(
-            "invalid argument: can't use stdin for both build context and dockerfile",
-        ));
+/// Says what could be better; code 1 where something could.
+fn say_lint(cli: &Cli, lint: &Json, form: CheckForm) -> Result<u8, Failure> {
+    match form {
+        CheckForm::Text => cli.print(&build::show_lint(lint))?,
+        CheckForm::Json => cli.say(&lint.pretty(2))?,
     }
-    let mut input = BufReader::with_capacity(64 << 10, io::stdin());
-    let head = input.fill_buf().map_err(Failure::io("read", "standard input"))?;
-    if is_archive(head) {
-        let name = if file.is_empty() { "Dockerfile" } else { file };
-        pairs.push(("dockerfile", name.to_owned()));
-        return Ok(Box::new(input));
-    }
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(Failure::io("read", "standard input"))?;
-    pairs.push(("dockerfile", "Dockerfile".to_owned()));
-    Ok(Box::new(Context::of_file("Dockerfile", bytes)))
+    Ok(u8::from(!lint.get("warnings").items().is_empty()))
 }
 
-fn is_archive(head: &[u8]) -> bool {
-    head.starts_with(b"\x1f\x8b")
-        || head.starts_with(b"BZh")
-        || head.starts_with(b"\xfd7zXZ")
-        || head.starts_with(b"\x28\xb5\x2f\xfd")
-        || head.get(257..262) == Some(&b"ustar"[..])
-}
-
-/// Shows what the engine says, and gives the image's id.
-fn follow(body: Body, quiet: bool, raw: bool) -> Result<String, Failure> {
-    let mut reader = BufReader::new(body);
-    let mut line = Vec::new();
-    let mut id = String::new();
-    let mut out = io::stdout().lock();
-    loop {
-        line.clear();
-        let count = reader.read_until(b'\n', &mut line);
-        if count.map_err(Failure::io("read", "the engine's progress"))? == 0 {
-            return Ok(id);
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let message = Json::parse(&line).map_err(|source| Failure::Answer { source })?;
-        if raw {
-            out.write_all(&line).map_err(Failure::io("write", "progress"))?;
-        }
-        let detail = message.get("errorDetail");
-        let text = if detail.text("message").is_empty() {
-            message.text("error")
-        } else {
-            detail.text("message")
-        };
-        if !text.is_empty() {
-            return Err(Failure::Stream { message: text.to_owned(), code: 1 });
-        }
-        let aux = message.get("aux").text("ID");
-        if !aux.is_empty() {
-            id = aux.to_owned();
-        }
-        if !raw && !quiet {
-            out.write_all(message.text("stream").as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(Failure::io("write", "progress"))?;
-        }
-    }
-}
-
-/// Where the image is to go besides the store.
-fn outputs(matches: &Matches) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    for text in matches.list("output") {
-        let (mut kind, mut dest) = ("", None);
-        for field in text.split(',') {
-            match field.split_once('=') {
-                Some(("type", value)) => kind = value,
-                Some(("dest", value)) => dest = Some(PathBuf::from(value)),
-                _ => return Err(Failure::NotBuilt { what: format!("--output {text}: {field}") }),
-            }
-        }
-        match (kind, dest) {
-            ("image" | "docker", None) => {}
-            ("docker" | "oci", Some(dest)) => files.push(dest),
-            _ => return Err(Failure::NotBuilt { what: format!("--output {text}") }),
-        }
-    }
-    Ok(files)
-}
-
-fn finish(cli: &Cli, matches: &Matches, outputs: &[PathBuf], id: &str) -> Result<(), Failure> {
+/// The files that scripts read.
+fn finish(matches: &Matches, built: &Built) -> Result<(), Failure> {
     let write =
         |path: &str, text: &str| std::fs::write(path, text).map_err(Failure::io("write", path));
     let iidfile = matches.text("iidfile");
     if !iidfile.is_empty() {
-        write(iidfile, id)?;
+        write(iidfile, &built.id)?;
     }
     let metadata = matches.text("metadata-file");
     if !metadata.is_empty() {
-        let names = matches.list("tag").join(",");
-        let json = serde_json::json!({
-            "containerimage.digest": id,
-            "image.name": names,
-        });
-        write(metadata, &format!("{json:#}\n"))?;
-    }
-    for path in outputs {
-        let name = matches.list("tag").first().copied().unwrap_or(id);
-        let answer = cli.client()?.send(plain("GET", format!("/images/{}/get", escape(name))))?;
-        let at = || path.display().to_string();
-        let mut file = File::create(path).map_err(Failure::io("create", at()))?;
-        let mut body = answer.body;
-        io::copy(&mut body, &mut file).map_err(Failure::io("write", at()))?;
-    }
-    if matches.on("push") {
-        for tag in matches.list("tag") {
-            push(cli, tag)?;
+        let mut said = Json::parse(b"{}").unwrap_or_default();
+        said.set("containerimage.config.digest", built.said.get("Config").clone());
+        said.set("containerimage.descriptor", built.said.get("Descriptor").clone());
+        said.set("containerimage.digest", Json::from(built.id.clone()));
+        let names = built.said.texts("Names");
+        let whole: Vec<String> = names
+            .iter()
+            .filter_map(|name| Some(dhow_spec::Reference::parse(name).ok()?.to_string()))
+            .collect();
+        if !whole.is_empty() {
+            said.set("image.name", Json::from(whole.join(",")));
         }
+        write(metadata, &format!("{}\n", said.pretty(2)))?;
     }
     Ok(())
 }
@@ -469,7 +261,7 @@ fn push(cli: &Cli, tag: &str) -> Result<(), Failure> {
         headers: vec![("X-Registry-Auth", auth)],
         payload: Payload::Empty,
     })?;
-    show(answer.body, &Shown::Output, |_| {})
+    show(answer.body, &Shown::Error, |_| {})
 }
 
 fn prune(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {

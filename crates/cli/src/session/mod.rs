@@ -9,6 +9,6 @@ pub(crate) use keys::DetachKeys;
 pub(crate) use signals::{SIGWINCH, Signals, ends_program, is_for_container, name};
 pub(crate) use stream::{Ended, Streams, run};
 pub(crate) use terminal::{
-    Hidden, Raw, size, stderr_columns, stderr_is_terminal, stdin_is_terminal, stdout_columns,
-    stdout_is_terminal,
+    Hidden, Raw, size, stderr_columns, stderr_is_terminal, stderr_size, stdin_is_terminal,
+    stdout_columns, stdout_is_terminal,
 };

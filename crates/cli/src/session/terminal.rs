@@ -96,6 +96,16 @@ pub(crate) fn stdout_columns() -> usize {
     size()[1] as usize
 }
 
+/// Rows and columns of the terminal behind standard error; those of old where nobody says.
+pub(crate) fn stderr_size() -> [usize; 2] {
+    match tcgetwinsize(rustix::stdio::stderr()) {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
+            [usize::from(size.ws_row), usize::from(size.ws_col)]
+        }
+        _ => [24, 80],
+    }
+}
+
 /// Columns of the terminal behind standard error; 0 if there is none.
 pub(crate) fn stderr_columns() -> usize {
     tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| usize::from(size.ws_col))

@@ -7,6 +7,8 @@
 mod api;
 mod builds;
 mod crowd;
+mod deliver;
+mod elsewhere;
 mod files;
 mod life;
 mod logs;

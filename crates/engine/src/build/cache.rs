@@ -105,11 +105,18 @@ impl EngineWorker {
             return Err(Fault::Work(WorkError::Cancelled));
         };
         if !fresh && let Some(record) = self.recall(&key, below).map_err(failed)? {
+            self.note_used(&key, about, &record);
             return Ok(Once { record, cached: true });
         }
-        let record = make()?;
+        let told = if fresh { None } else { self.recall_told(&key, below)? };
+        let cached = told.is_some();
+        let record = match told {
+            Some(record) => record,
+            None => make()?,
+        };
+        self.note_used(&key, about, &record);
         self.remember(key, below, about, &record).map_err(failed)?;
-        Ok(Once { record, cached: false })
+        Ok(Once { record, cached })
     }
 
     fn recall(&self, key: &str, below: &[Layer]) -> Result<Option<Record>, Error> {

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use dhow_builder::dockerfile::{Network, Sharing};
-use dhow_builder::{Bind, CacheMount, Layer, Ran, RunStep, WorkError};
+use dhow_builder::{AgentMount, Bind, CacheMount, Layer, Ran, RunStep, WorkError};
 use dhow_monitor::{
     AttachRequest, Event, Launch, LogConfig, LogDriver, NetworkPlace, Request, RestartPolicy,
     Runtime, VERSION,
@@ -26,6 +26,7 @@ use tokio::task::spawn_blocking;
 
 use super::cache::{Claim, mount_key};
 use super::layers::{failed, top};
+use super::relay::Relay;
 use super::stubs::Stubs;
 use super::worker::EngineWorker;
 use crate::containers::document::Places;
@@ -58,6 +59,8 @@ struct Step<'a> {
     sandbox: bool,
     /// Memory that holds secrets, mounted for the moment.
     secrets: Option<PathBuf>,
+    /// Ways to agents, which end with the command.
+    agents: Vec<Relay>,
 }
 
 /// Where a command's packets go.
@@ -79,6 +82,7 @@ impl EngineWorker {
         if self.cancel.is_cancelled() {
             return Err(WorkError::Cancelled);
         }
+        super::foreign::check(&step.platform)?;
         let id = new_id().map_err(failed)?;
         let places = Places::of(&self.shared.data_root, &self.shared.exec_root, &id);
         let mut own = Step {
@@ -89,6 +93,7 @@ impl EngineWorker {
             claims: Vec::new(),
             sandbox: false,
             secrets: None,
+            agents: Vec::new(),
         };
         let ran = own.run(below, step, output);
         let given_back = own.give_back();
@@ -116,15 +121,23 @@ impl Step<'_> {
         if self.worker.cancel.is_cancelled() {
             return Err(WorkError::Cancelled);
         }
-        if code != 0 {
-            return Ok(Ran::Code(code));
+        if code != 0 && !self.worker.options.keep_failed {
+            return Ok(Ran::Failed { code, layer: None });
         }
         stubs
             .remove(&mounts)
             .map_err(|errno| failed(Error::io("tidy", "a snapshot", errno.into())))?;
         let layer = self.worker.keep_diff(&key, step.epoch).map_err(failed)?;
-        self.worker.commit_snapshot(&key, below, &layer).map_err(failed)?;
-        self.keys.retain(|own| *own != key);
+        if step.epoch.is_some() {
+            // What is in the snapshot has other times than what is told of it.
+            self.worker.stack_layer(below, &layer).map_err(failed)?;
+        } else {
+            self.worker.commit_snapshot(&key, below, &layer).map_err(failed)?;
+            self.keys.retain(|own| *own != key);
+        }
+        if code != 0 {
+            return Ok(Ran::Failed { code, layer: Some(layer) });
+        }
         Ok(Ran::Layer(layer))
     }
 
@@ -323,6 +336,9 @@ impl Step<'_> {
                 ..Mount::default()
             });
         }
+        for (number, agent) in step.agents.iter().enumerate() {
+            mounts.push(self.agent(number, agent).map_err(failed)?);
+        }
         if !step.secrets.is_empty() {
             mounts.extend(self.secrets(step).map_err(failed)?);
         }
@@ -485,6 +501,14 @@ impl Step<'_> {
         Ok(mounts)
     }
 
+    /// A socket of our own that leads to the client's agent.
+    fn agent(&mut self, number: usize, agent: &AgentMount) -> Result<Mount, Error> {
+        let path = self.places.run.join(format!("agent-{number}"));
+        let to = self.worker.options.agents.get(&agent.id).cloned().unwrap_or_default();
+        self.agents.push(Relay::open(&self.worker.runtime, &path, agent.owner, to)?);
+        Ok(below(&path, "", &agent.target, false))
+    }
+
     /// Starts the monitor and the command, passes its output on, and waits for its end.
     async fn supervise(&self, launch: Launch, output: &mut dyn FnMut(&[u8])) -> Result<i32, Error> {
         let program = self.worker.shared.program.clone();
@@ -561,6 +585,7 @@ impl Step<'_> {
         note(remove_tree(&self.places.run));
         note(remove_tree(&self.places.data));
         self.claims.clear();
+        self.agents.clear();
         first
     }
 }

@@ -3,23 +3,27 @@
 //! Invariant: everything that a build made or stands on is kept by its lease; the lease ends with the build.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dhow_builder::{Base, Fault, Files, Layer, Once, Ran, Record, RunStep, WorkError, Worker};
+use dhow_builder::{
+    Base, Checkout, Fault, Fetched, Files, GitSource, Layer, Once, Ran, Record, RunStep, WorkError,
+    Worker,
+};
 use dhow_spec::image::Timestamp;
 use dhow_spec::{Digest, Platform, Reference};
-use dhow_store::{Image, LeaseId, RootView, StoreImageError, View};
+use dhow_store::{Image, LeaseId, RootView, Store, StoreImageError, View};
 use tokio::runtime::Handle;
 
 use super::cancel::Cancel;
 use super::files::RootFiles;
 use super::layers::{failed, top};
 use super::options::BuildOptions;
-use crate::engine::Shared;
+use super::told::{Imported, Used};
+use crate::engine::{Engine, Shared};
 use crate::error::{Error, ErrorClass};
-use crate::images::PullRequest;
+use crate::images::{ImageEngine, PullRequest};
 use crate::plan::resolve_user_in;
 
 /// One build's way to the engine.
@@ -29,22 +33,31 @@ pub(super) struct EngineWorker {
     pub(super) options: Arc<BuildOptions>,
     pub(super) cancel: Cancel,
     lease: LeaseId,
-    /// What keeps the bases.
-    others: Mutex<Vec<LeaseId>>,
     bases: Mutex<BTreeMap<String, Base>>,
+    /// The steps of this build.
+    pub(super) used: Mutex<BTreeMap<String, Used>>,
+    /// What others have done.
+    pub(super) imported: Mutex<BTreeMap<String, Imported>>,
 }
 
 impl EngineWorker {
-    pub(super) async fn begin(
+    pub(super) fn begin(
         shared: Arc<Shared>,
         runtime: Handle,
         options: Arc<BuildOptions>,
         cancel: Cancel,
     ) -> Result<Self, Error> {
-        let lease = shared.images.begin_lease().await;
-        let lease = lease.map_err(|error| Error::Monitor { message: error.to_string() })?;
-        let (others, bases) = (Mutex::default(), Mutex::default());
-        Ok(Self { shared, runtime, options, cancel, lease, others, bases })
+        let lease = begin_lease(&shared)?;
+        Ok(Self {
+            shared,
+            runtime,
+            options,
+            cancel,
+            lease,
+            bases: Mutex::default(),
+            used: Mutex::default(),
+            imported: Mutex::default(),
+        })
     }
 
     pub(super) fn lease(&self) -> &LeaseId {
@@ -52,12 +65,19 @@ impl EngineWorker {
     }
 
     /// Lets go of everything.
-    pub(super) async fn end(&self) -> Result<(), Error> {
-        let others =
-            std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
-        for lease in others.iter().chain([&self.lease]) {
-            let done = self.shared.images.done_with(lease).await;
-            done.map_err(|error| Error::Monitor { message: error.to_string() })?;
+    pub(super) fn end(&self) -> Result<(), Error> {
+        Ok(self.shared.store.end_lease(&self.lease)?)
+    }
+
+    /// Keeps an image that is ready; whoever made it so lets go of it.
+    fn keep_base(&self, layers: &[Layer]) -> Result<(), Error> {
+        for (number, layer) in layers.iter().enumerate() {
+            let kept = self.shared.store.content().keep(&self.lease, &layer.blob.digest);
+            // A blob that is not here can be had again; the files are.
+            kept.map_err(super::layers::content)?;
+            if let Some(chain) = top(&layers[..=number]) {
+                self.shared.snapshots.keep(&chain, &self.lease)?;
+            }
         }
         Ok(())
     }
@@ -94,12 +114,14 @@ impl EngineWorker {
             }
             Err(error) => return Err(pulled(error)),
         };
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(ready.lease);
         let selected = ready.selected;
         let diff_ids = selected.config.rootfs.diff_ids.iter();
         let layers = selected.manifest.layers.iter().zip(diff_ids);
-        let layers =
+        let layers: Vec<Layer> =
             layers.map(|(blob, diff_id)| Layer { diff_id: *diff_id, blob: blob.clone() }).collect();
+        let kept = self.keep_base(&layers).map_err(failed);
+        images.done_with(&ready.lease).await.map_err(pulled)?;
+        kept?;
         Ok(Base { digest: image.target.digest, config: selected.config, layers })
     }
 
@@ -111,12 +133,17 @@ impl EngineWorker {
         }
     }
 
-    async fn pull(&self, reference: &Reference, platform: &Platform) -> Result<(), WorkError> {
+    /// The way to a registry, for the client's user there.
+    pub(super) fn images_for(&self, reference: &Reference) -> ImageEngine {
         let registry = reference.repository().domain();
-        let mut images = self.shared.images.clone();
-        if let Some(credentials) = self.options.credentials.get(registry) {
-            images = images.with_credentials(registry, credentials.clone());
+        match self.options.credentials.get(registry) {
+            Some(own) => self.shared.images.with_credentials(registry, own.clone()),
+            None => self.shared.images.clone(),
         }
+    }
+
+    async fn pull(&self, reference: &Reference, platform: &Platform) -> Result<(), WorkError> {
+        let images = self.images_for(reference);
         let request =
             PullRequest { reference: reference.clone(), platform: Some(platform.clone()) };
         tokio::select! {
@@ -126,6 +153,26 @@ impl EngineWorker {
             () = self.cancel.said() => Err(WorkError::Cancelled),
         }
     }
+}
+
+/// What the lease of a build is called.
+const LEASE: &str = "build-";
+
+fn begin_lease(shared: &Shared) -> Result<LeaseId, Error> {
+    let id = crate::containers::new_id()?;
+    let lease = LeaseId::parse(&format!("{LEASE}{}", &id[..24])).expect("a word");
+    shared.store.lease(&lease, None)?;
+    Ok(lease)
+}
+
+/// Lets go of what builds of an engine that is gone have kept: no build outlives its engine.
+pub(crate) fn end_leases(store: &Store) -> Result<(), Error> {
+    for lease in store.leases()? {
+        if lease.id.as_str().starts_with(LEASE) {
+            store.end_lease(&lease.id)?;
+        }
+    }
+    Ok(())
 }
 
 fn not_found(text: &str) -> WorkError {
@@ -214,9 +261,13 @@ impl Worker for EngineWorker {
         Ok((user.uid, user.gid))
     }
 
-    fn fetch(&self, url: &str) -> Result<Box<dyn Read>, WorkError> {
-        let message = format!("{url}: files from other hosts cannot be fetched by this engine");
-        Err(WorkError::Invalid { message })
+    fn fetch(&self, url: &str) -> Result<Fetched, WorkError> {
+        Engine { shared: self.shared.clone() }.fetch(&self.runtime, url, &self.cancel)
+    }
+
+    fn git(&self, source: &GitSource, keep_git_dir: bool) -> Result<Checkout, WorkError> {
+        let root = &self.shared.data_root;
+        super::git::checkout(root, &self.options, &self.cancel, source, keep_git_dir)
     }
 
     fn now(&self) -> Timestamp {

@@ -162,6 +162,10 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         source,
     })?;
     let rebooted = note_boot(&data_root)?;
+    // What builds had laid out when the last engine ended.
+    crate::containers::task::remove_tree(&data_root.join(crate::build::SCRATCH))
+        .map_err(OpenError::Containers)?;
+    crate::build::end_leases(&store).map_err(OpenError::Containers)?;
     let hub = Hub::new(store.db().clone());
     let names = Names::of(&exec_root);
     names.keep(|id| networks.record(id).is_some());

@@ -86,18 +86,27 @@ impl ImageEngine {
             }
         });
         let image = image.await.map_err(|_| PushError::Ended)??;
+        self.push_image(image, &request.reference, watcher, lease).await
+    }
+
+    /// Pushes an image, which need have no name here, under one.
+    pub(crate) async fn push_image(
+        &self,
+        image: Image,
+        reference: &Reference,
+        watcher: Arc<dyn Watcher>,
+        lease: &LeaseId,
+    ) -> Result<Descriptor, PushError> {
         let (image, store) = (self.packed(image, lease).await?, self.store.clone());
         let cargo = blocking(move || load(store.content(), &image, &store.images().blobs(&image)?));
         let cargo = cargo.await.map_err(|_| PushError::Ended)??;
         let transfers = Transfers(watcher);
-        self.push_blobs(&request.reference, cargo.blobs, &transfers).await?;
+        self.push_blobs(reference, cargo.blobs, &transfers).await?;
         let mut documents = cargo.documents.into_iter().peekable();
         while let Some(Named { descriptor, bytes }) = documents.next() {
             let name = match documents.peek() {
-                Some(_) => {
-                    Reference::pinned(request.reference.repository().clone(), descriptor.digest)
-                }
-                None => request.reference.clone(),
+                Some(_) => Reference::pinned(reference.repository().clone(), descriptor.digest),
+                None => reference.clone(),
             };
             let media_type = &descriptor.media_type;
             let pushed = self.client().push_manifest(&name, media_type, bytes, &transfers).await?;
@@ -105,7 +114,7 @@ impl ImageEngine {
                 return Ok(pushed);
             }
         }
-        Err(PushError::NoImage { reference: Box::new(request.reference.clone()) })
+        Err(PushError::NoImage { reference: Box::new(reference.clone()) })
     }
 
     /// As many at a time as is allowed; the first failure ends the others.

@@ -5,10 +5,16 @@
 //! Absent on purpose: BuildKit's sessions.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhow_engine::request::{ExtraHost, NetworkMode, Resources, Ulimit};
-use dhow_engine::{BuildFault, BuildOptions, CachePrune, Cancel, Credentials};
+use dhow_engine::{
+    Annotation, AnnotationPlace, BuildFault, BuildLint, BuildObserver, BuildOptions, BuildWarning,
+    BuiltImage, CachePrune, Cancel, ContextSource, Credentials, Outlet, OutputKind,
+};
 use dhow_spec::Reference;
 use dhow_wire::{AuthConfig, BuildCachePruned, ErrorDetail, Filters, JsonMessage};
 
@@ -18,65 +24,95 @@ use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::transfer::BodyReader;
+use crate::routes::build_events::EventTeller;
+use crate::routes::build_lines::{lines, pass_on};
+use crate::routes::build_outputs::Framed;
 use crate::routes::build_text::Teller;
 use crate::routes::images::platform;
 use dhow_spec::base64;
 
 /// A header of our own client: secrets by id, as JSON of base64, in base64. In a query they would end in logs.
 const SECRETS: &str = "x-dhow-secrets";
+/// The same for the sockets of agents.
+const AGENTS: &str = "x-dhow-agents";
+
+/// Who is told of a build, and in which form.
+enum Told {
+    Text(Arc<Teller>),
+    Events(Arc<EventTeller>),
+}
 
 /// `POST /build`.
 pub(super) async fn build(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let options = options(&call)?;
     let quiet = call.query.flag("q");
-    let cache_from = call.query.text("cachefrom").to_owned();
+    let events = call.query.text("progress") == "events";
     let tags = options.tags.clone();
-    let source = BodyReader::new(call.body);
-    let build = app.engine.begin_build(source, options).await?;
-    let (pieces, reply) = Reply::stream("application/json");
-    if !quiet && !matches!(cache_from.as_str(), "" | "[]" | "null") {
-        // A build is right without it: no reason to refuse what scripts always say.
-        let text = "[Warning] cachefrom: only what this engine has built is taken as cache\n";
-        let warning = JsonMessage { stream: text.to_owned(), ..JsonMessage::default() };
-        // Who has gone already is the watch's matter.
-        let _ = pieces.line(&warning, "\r\n").await;
-    }
+    let (only_lint, name) = (options.only_lint, options.dockerfile.clone());
+    let gives = !options.outputs.is_empty();
     let cancel = Cancel::default();
+    let remote = call.query.text("remote").to_owned();
+    // A client that leaves drops this call, and with it what is being fetched.
+    let mut guard = CancelOnDrop(Some(cancel.clone()));
+    let build = match remote.as_str() {
+        "" => app.engine.begin_build(BodyReader::new(call.body), options, cancel.clone()).await?,
+        remote => app.engine.begin_build_from(remote.to_owned(), options, cancel.clone()).await?,
+    };
+    guard.0 = None;
+    if only_lint {
+        return Ok(Reply::ok(&lint_json(&build.lint(), &name, build.source())));
+    }
+    let (pieces, reply) = Reply::stream("application/json");
     let gone = (pieces.clone(), cancel.clone());
     // Whoever asked for it may leave while a command says nothing.
     let watch = tokio::spawn(async move {
         gone.0.gone().await;
         gone.1.cancel();
     });
-    let (teller, lines) = Teller::new(quiet);
-    let teller = Arc::new(teller);
+    let (sender, lines) = lines();
+    let outlet: Box<dyn Outlet> = match gives {
+        true => Box::new(Framed::new(pieces.clone(), sender.clone())),
+        false => Box::new(()),
+    };
+    let told = match events {
+        true => Told::Events(Arc::new(EventTeller::new(build.stages(), sender))),
+        false => Told::Text(Arc::new(Teller::new(quiet, sender))),
+    };
     let writing = tokio::task::spawn_blocking({
         let pieces = pieces.clone();
-        move || {
-            // Nobody there is the watch's matter; what is still said goes nowhere.
-            for line in lines {
-                let mut text = serde_json::to_string(&line).unwrap_or_default();
-                text.push_str("\r\n");
-                if pieces.send_blocking(text).is_err() {
-                    return;
-                }
-            }
-        }
+        move || pass_on(lines, &pieces)
     });
     let app = app.clone();
     tokio::spawn(async move {
-        let built = build.run(teller.clone(), cancel).await;
-        teller.finish();
-        drop(teller);
+        let source = build.source().to_vec();
+        let observer: Arc<dyn BuildObserver> = match &told {
+            Told::Text(teller) => teller.clone(),
+            Told::Events(teller) => teller.clone(),
+        };
+        let built = build.run(observer, cancel, outlet).await;
+        match &told {
+            Told::Text(teller) => teller.finish(),
+            Told::Events(teller) => {
+                teller.finish(built.as_ref().err().map(ToString::to_string).as_deref());
+            }
+        }
+        drop(told);
         let _ = writing.await;
         let last = match built {
             Ok(built) => {
                 for name in &built.names {
                     app.tell_image("tag", &built.id, name).await;
                 }
-                let short = built.id.strip_prefix("sha256:").unwrap_or(&built.id);
-                let short = short.get(..12).unwrap_or(short);
-                success(&built.id, short, &tags, quiet)
+                match events {
+                    true => vec![built_event(&built, &name, &source)],
+                    false => success(&built.id, &tags, quiet),
+                }
+            }
+            Err(fault) if events => {
+                let place = serde_json::json!({ "Failed": {
+                    "Dockerfile": name, "Line": fault.line(), "Source": base64::encode(&source),
+                } });
+                vec![JsonMessage { aux: Some(place), ..JsonMessage::default() }, failure(&fault)]
             }
             Err(fault) => vec![failure(&fault)],
         };
@@ -90,7 +126,57 @@ pub(super) async fn build(app: &Arc<App>, call: Call) -> Result<Reply, ApiError>
     Ok(reply)
 }
 
-fn success(id: &str, short: &str, tags: &[Reference], quiet: bool) -> Vec<JsonMessage> {
+/// What came of a build, for who follows its events.
+fn built_event(built: &BuiltImage, dockerfile: &str, source: &[u8]) -> JsonMessage {
+    let aux = serde_json::json!({
+        "ID": built.id,
+        "Names": built.names,
+        "Descriptor": built.descriptor,
+        "Config": built.config,
+        "Lint": lint_json(&built.lint, dockerfile, source),
+    });
+    JsonMessage { aux: Some(aux), ..JsonMessage::default() }
+}
+
+/// As BuildKit tells of checks.
+fn lint_json(lint: &BuildLint, dockerfile: &str, source: &[u8]) -> serde_json::Value {
+    let warning = |warning: &BuildWarning| {
+        let (first, last) = warning.lines;
+        serde_json::json!({
+            "ruleName": warning.rule.name,
+            "description": warning.rule.description,
+            "url": warning.rule.url(),
+            "detail": warning.message,
+            "location": { "ranges": [{ "start": { "line": first }, "end": { "line": last } }] },
+        })
+    };
+    let mut value = serde_json::json!({
+        "warnings": lint.warnings.iter().map(warning).collect::<Vec<_>>(),
+        "sources": [{
+            "filename": dockerfile, "language": "Dockerfile", "data": base64::encode(source),
+        }],
+    });
+    if lint.error {
+        let message = format!("lint violation found for rules: {}", lint.rules());
+        value["buildError"] = serde_json::json!({ "message": message });
+    }
+    value
+}
+
+/// Ends what nobody waits for any more.
+struct CancelOnDrop(Option<Cancel>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(cancel) = self.0.take() {
+            cancel.cancel();
+        }
+    }
+}
+
+fn success(id: &str, tags: &[Reference], quiet: bool) -> Vec<JsonMessage> {
+    let short = id.strip_prefix("sha256:").unwrap_or(id);
+    let short = short.get(..12).unwrap_or(short);
     let stream = |text: String| JsonMessage { stream: text, ..JsonMessage::default() };
     if quiet {
         return vec![stream(format!("{id}\n"))];
@@ -119,12 +205,7 @@ fn options(call: &Call) -> Result<BuildOptions, ApiError> {
     if query.text("version") == "2" {
         return Err(ApiError::unsupported("BuildKit (version=2)"));
     }
-    let remote = query.text("remote");
-    if !remote.is_empty() {
-        return Err(ApiError::unsupported(format_args!("a build context from {remote}")));
-    }
     for (name, what) in [
-        ("outputs", "build outputs"),
         ("isolation", "isolation"),
         ("securityopt", "security options of builds"),
         ("session", "BuildKit sessions"),
@@ -140,14 +221,7 @@ fn options(call: &Call) -> Result<BuildOptions, ApiError> {
     };
     let args: BTreeMap<String, Option<String>> = map(query, "buildargs")?;
     let labels: BTreeMap<String, Option<String>> = map(query, "labels")?;
-    let context = |text: &str| {
-        let (name, image) = text.split_once("=docker-image://")?;
-        Some((name.to_owned(), image.to_owned()))
-    };
-    let contexts = query.all("buildcontext").map(|text| {
-        context(text).ok_or_else(|| ApiError::unsupported(format_args!("the context {text}")))
-    });
-    let contexts = contexts.collect::<Result<_, _>>()?;
+    let contexts = query.all("buildcontext").map(context).collect::<Result<_, _>>()?;
     let target = Some(query.text("target").to_owned()).filter(|target| !target.is_empty());
     Ok(BuildOptions {
         dockerfile: dockerfile.to_owned(),
@@ -156,7 +230,15 @@ fn options(call: &Call) -> Result<BuildOptions, ApiError> {
         target,
         args: args.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         labels: labels.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect(),
-        platform: platform(query.text("platform"))?,
+        platforms: words(query, "platform")
+            .filter_map(|text| platform(text).transpose())
+            .collect::<Result<_, _>>()?,
+        only_lint: matches!(query.text("call"), "lint" | "check"),
+        discard: query.flag("discard"),
+        outputs: outputs(query)?,
+        annotations: query.all("annotation").map(annotation).collect::<Result<_, _>>()?,
+        keep_failed: query.flag("keepfailed"),
+        insecure: words(query, "allow").any(|right| right == "security.insecure"),
         no_cache: query.flag("nocache"),
         no_cache_stages: words(query, "nocachefilter").map(|name| name.to_lowercase()).collect(),
         pull: query.flag("pull"),
@@ -165,10 +247,90 @@ fn options(call: &Call) -> Result<BuildOptions, ApiError> {
         extra_hosts: extra_hosts(query)?,
         resources: resources(query)?,
         shm_size: number(query, "shmsize")?,
-        secrets: secrets(call)?,
+        secrets: by_id(call, SECRETS)?,
+        agents: agents(call)?,
         credentials: credentials(call),
-        ..BuildOptions::default()
+        ..caches(query)?
     })
+}
+
+/// `NAME=docker-image://IMAGE`, `NAME=sent:DIRECTORY` of what was sent, or an address.
+fn context(text: &str) -> Result<(String, ContextSource), ApiError> {
+    let bad = || ApiError::invalid(format!("invalid build context {text}"));
+    let (name, place) = text.split_once('=').ok_or_else(bad)?;
+    let source = if let Some(image) = place.strip_prefix("docker-image://") {
+        ContextSource::Image(image.to_owned())
+    } else if let Some(directory) = place.strip_prefix("sent:") {
+        ContextSource::Sent(directory.to_owned())
+    } else if place.contains("://") || place.starts_with("git@") {
+        ContextSource::Remote(place.to_owned())
+    } else {
+        return Err(bad());
+    };
+    match name {
+        "" => Err(bad()),
+        name => Ok((name.to_owned(), source)),
+    }
+}
+
+/// What is to be given away: words of ours.
+fn outputs(query: &Query) -> Result<Vec<OutputKind>, ApiError> {
+    let kind = |word: &str| match word {
+        "root" => Ok(OutputKind::Root),
+        "archive" => Ok(OutputKind::Archive),
+        "cache" => Ok(OutputKind::Cache),
+        other => Err(ApiError::unsupported(format_args!("the build output {other}"))),
+    };
+    match query.text("outputs") {
+        "" | "[]" | "null" => Ok(Vec::new()),
+        _ => words(query, "outputs").map(kind).collect(),
+    }
+}
+
+/// `[TYPE:]KEY=VALUE`.
+fn annotation(text: &str) -> Result<Annotation, ApiError> {
+    let bad = || ApiError::invalid(format!("invalid annotation {text:?}, must be KEY=VALUE"));
+    let (left, value) = text.split_once('=').ok_or_else(bad)?;
+    let (at, name) = match left.split_once(':') {
+        None => (AnnotationPlace::Manifest, left),
+        Some(("manifest", name)) => (AnnotationPlace::Manifest, name),
+        Some(("index", name)) => (AnnotationPlace::Index, name),
+        Some(("manifest-descriptor", name)) => (AnnotationPlace::ManifestDescriptor, name),
+        Some((other, _)) => {
+            return Err(ApiError::unsupported(format_args!("annotations of type {other}")));
+        }
+    };
+    match name {
+        "" => Err(bad()),
+        name => Ok(Annotation { at, name: name.to_owned(), value: value.to_owned() }),
+    }
+}
+
+/// Where caches come from and go to: `cachefrom` as Docker has it, with directories of what was sent beside images.
+fn caches(query: &Query) -> Result<BuildOptions, ApiError> {
+    let mut options = BuildOptions::default();
+    let from: Vec<String> = match query.text("cachefrom") {
+        "" | "null" => Vec::new(),
+        text => serde_json::from_str(text)
+            .map_err(|error| ApiError::invalid(format!("error reading cachefrom: {error}")))?,
+    };
+    let name =
+        |text: &str| Reference::parse(text).map_err(|error| ApiError::invalid(error.to_string()));
+    for text in from {
+        match text.strip_prefix("sent:") {
+            Some(directory) => options.cache_sent.push(directory.to_owned()),
+            None => options.cache_from.push(name(&text)?),
+        }
+    }
+    for text in query.all("cacheto") {
+        match text {
+            "inline" => options.cache_inline = true,
+            text => options.cache_to.push(name(text)?),
+        }
+    }
+    options.cache_all = query.text("cachemode") == "max";
+    options.cache_lenient = query.flag("cachelenient");
+    Ok(options)
 }
 
 /// A JSON object in the query.
@@ -259,16 +421,29 @@ fn resources(query: &Query) -> Result<Resources, ApiError> {
     })
 }
 
-fn secrets(call: &Call) -> Result<BTreeMap<String, Vec<u8>>, ApiError> {
-    let text = call.header(SECRETS);
+/// What a header of ours says by ids: JSON of base64, in base64.
+fn by_id(call: &Call, name: &'static str) -> Result<BTreeMap<String, Vec<u8>>, ApiError> {
+    let text = call.header(name);
     if text.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let bad = || ApiError::invalid(format!("{SECRETS}: not what it should be"));
+    let bad = || ApiError::invalid(format!("{name}: not what it should be"));
     let json = base64::decode(text).ok_or_else(bad)?;
     let map: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| bad())?;
-    let secret = |(id, value): (String, String)| Some((id, base64::decode(&value)?));
-    map.into_iter().map(secret).collect::<Option<_>>().ok_or_else(bad)
+    let one = |(id, value): (String, String)| Some((id, base64::decode(&value)?));
+    map.into_iter().map(one).collect::<Option<_>>().ok_or_else(bad)
+}
+
+/// Where the client's agents listen: only a client of this machine can say.
+fn agents(call: &Call) -> Result<BTreeMap<String, PathBuf>, ApiError> {
+    let path = |(id, bytes): (String, Vec<u8>)| {
+        let path = PathBuf::from(OsString::from_vec(bytes));
+        match path.is_absolute() {
+            true => Ok((id, path)),
+            false => Err(ApiError::invalid(format!("{AGENTS}: {id}: no absolute path"))),
+        }
+    };
+    by_id(call, AGENTS)?.into_iter().map(path).collect()
 }
 
 /// Who the client is at registries. As in Docker, what cannot be read counts as nobody.

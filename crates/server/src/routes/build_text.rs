@@ -3,14 +3,14 @@
 //! Invariant: one stage is told at a time; what later stages say meanwhile waits, up to a bound.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dhow_engine::{BuildEvent, BuildObserver};
 use dhow_wire::JsonMessage;
 
-/// Lines under way before whoever builds waits for the client.
-const LINES_MAX: usize = 256;
+use crate::routes::build_lines::Line;
+
 /// Bytes of a stage that waits for its turn; what is more is left out, and that is told.
 const HELD_BYTES_MAX: usize = 1 << 20;
 
@@ -21,7 +21,7 @@ pub(super) struct Teller {
 }
 
 struct State {
-    lines: Option<SyncSender<JsonMessage>>,
+    lines: Option<SyncSender<Line>>,
     /// Stages that have begun and not ended.
     open: BTreeMap<usize, Held>,
     /// Stages that have ended, and wait for one before them.
@@ -36,10 +36,9 @@ struct Held {
 }
 
 impl Teller {
-    pub(super) fn new(quiet: bool) -> (Self, Receiver<JsonMessage>) {
-        let (sender, receiver) = sync_channel(LINES_MAX);
-        let state = State { lines: Some(sender), open: BTreeMap::new(), ended: BTreeMap::new() };
-        (Self { quiet, state: Mutex::new(state) }, receiver)
+    pub(super) fn new(quiet: bool, lines: SyncSender<Line>) -> Self {
+        let state = State { lines: Some(lines), open: BTreeMap::new(), ended: BTreeMap::new() };
+        Self { quiet, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,6 +110,7 @@ impl State {
 
     fn send(&mut self, text: String) {
         let line = JsonMessage { stream: text, ..JsonMessage::default() };
+        let line = Line::Message(Box::new(line));
         // Nobody there: the build is being ended.
         if self.lines.as_ref().is_some_and(|lines| lines.send(line).is_err()) {
             self.lines = None;
@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn stages_are_told_one_after_the_other() {
-        let (teller, lines) = Teller::new(false);
+        let (sender, lines) = crate::routes::build_lines::lines();
+        let teller = Teller::new(false, sender);
         teller.event(&BuildEvent::Begin { stages: &[0, 1] });
         teller.event(&step(0, "FROM a"));
         teller.event(&step(1, "FROM b"));
@@ -166,7 +167,8 @@ mod tests {
         teller.event(&BuildEvent::Done { stage: 0, cached: true, ran: false, id: "abc" });
         teller.event(&BuildEvent::End { stage: 0 });
         teller.finish();
-        let texts: Vec<String> = lines.into_iter().map(|line| line.stream).collect();
+        let text = |line| if let Line::Message(line) = line { line.stream } else { String::new() };
+        let texts: Vec<String> = lines.into_iter().map(text).collect();
         assert_eq!(
             texts.concat(),
             "Step 1/2 : FROM a\nfirst\n ---> Using cache\n ---> abc\nStep 1/2 : FROM b\nsecond\n"
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn quiet_says_nothing() {
-        let (teller, lines) = Teller::new(true);
+        let (sender, lines) = crate::routes::build_lines::lines();
+        let teller = Teller::new(true, sender);
         teller.event(&step(0, "FROM a"));
         teller.finish();
         assert_eq!(lines.into_iter().count(), 0);

@@ -3,6 +3,9 @@
 //! Invariant: a path that Docker serves is served here, or refused by name; any other is not found.
 
 mod build;
+mod build_events;
+mod build_lines;
+mod build_outputs;
 mod build_text;
 mod cluster;
 mod containers;

@@ -1,0 +1,20 @@
+//! What `build` does beside its flags: what is asked (`query`), what is sent (`input`), what comes back (`stream`),
+//! where that goes (`output`), and how it looks (`view`, `plain`, `screen`, `check`).
+//!
+//! Absent on purpose: building.
+
+mod check;
+mod input;
+mod output;
+mod plain;
+mod query;
+mod screen;
+mod stream;
+mod view;
+
+pub(crate) use check::show as show_lint;
+pub(crate) use input::{Input, Sent};
+pub(crate) use output::Outputs;
+pub(crate) use query::{Pairs, agents, options, secrets};
+pub(crate) use stream::{Built, follow};
+pub(crate) use view::{Mode, View};
