@@ -11,6 +11,7 @@
 
 mod apt;
 mod bench;
+mod builds;
 mod busybox;
 mod child;
 mod ci;
@@ -40,6 +41,7 @@ type Task = fn(lexopt::Parser) -> Result<(), TaskError>;
 /// Name, first line of help, and the function.
 const TASKS: &[(&str, &str, Task)] = &[
     ("bench", "what containers and images cost, beside others", bench::run),
+    ("builds", "the same Dockerfiles built by others and by us", builds::run),
     ("ci", "all that a change must pass", ci::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
     ("dist", "what people install: a tarball and Debian packages", dist::run_task),

@@ -161,7 +161,6 @@ pub struct AgentMount {
 
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are layers")]
 pub enum Ran {
     /// It succeeded; with what it changed.
     Layer(Layer),

@@ -6,6 +6,7 @@
 //! prompt meets it, and once without: a tight loop hides the kernel's grace periods. Ratios are taken
 //! within a round. Wall time is the report's; on a busy machine CPU time decides. Nothing here is a test.
 
+mod build;
 mod bundle;
 mod daemon;
 mod engine;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+pub(crate) use self::engine::{Kind, Peer, pack_busybox};
 use self::lane::{Lane, Operation};
 use self::meter::Meter;
 use self::statistics::Summary;
@@ -60,6 +62,7 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     if let Some(Value(what)) = rest.next()? {
         match what.to_str() {
             Some("images") => return images::run(rest),
+            Some("build") => return build::run(rest),
             Some("engine") => return engine::run(rest),
             Some("network") => return network::run(rest),
             _ => {}

@@ -24,7 +24,7 @@ use self::peers::{
 };
 pub(crate) use self::registry::Registry;
 pub(crate) use self::sample::debian;
-use self::tree::{Closeness, compare};
+pub(crate) use self::tree::{Closeness, compare};
 use crate::columns::Columns;
 use crate::task::{At, TaskError, progress, run as run_command, scratch};
 

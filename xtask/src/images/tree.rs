@@ -24,6 +24,8 @@ pub(crate) enum Closeness {
     /// Times to the second, up or down, and links that may have become files of their own: what a writer of
     /// archives makes of a tree that keeps no more.
     Loose,
+    /// Times and links do not count: the trees were made at different moments, in different ways.
+    Timeless,
 }
 
 /// What two trees came to.
@@ -178,6 +180,7 @@ fn same_time(left: &Metadata, right: &Metadata, closeness: Closeness) -> bool {
     match closeness {
         Closeness::Exact => apart == 0,
         Closeness::Loose => apart < 1_000_000_000,
+        Closeness::Timeless => true,
     }
 }
 

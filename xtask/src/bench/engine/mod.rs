@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 
-pub(super) use self::peer::{Kind, Peer};
+pub(crate) use self::peer::{Kind, Peer};
 use super::meter::Meter;
 use super::statistics::Summary;
 use super::{Weather, summary};
@@ -138,10 +138,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Plan>, TaskError> {
 }
 
 fn measure(plan: &Plan, meter: &Meter, dir: &Path, cgroup: &str) -> Result<(), TaskError> {
-    let root = dir.join("root");
-    fs::create_dir(&root).at("create", &root)?;
-    busybox::make_rootfs(&root)?;
-    let archive = pack(dir, &root)?;
+    let archive = pack_busybox(dir)?;
     let mut peers = Vec::new();
     for kind in &plan.kinds {
         let peer = Peer::start(*kind, &dir.join(kind.name()), cgroup)?;
@@ -168,6 +165,14 @@ fn measure(plan: &Plan, meter: &Meter, dir: &Path, cgroup: &str) -> Result<(), T
         print!("\n{}", crowd::measure(&peers, plan.crowd)?.render());
     }
     Ok(())
+}
+
+/// The host's busybox as an archive that every engine loads.
+pub(crate) fn pack_busybox(dir: &Path) -> Result<PathBuf, TaskError> {
+    let root = dir.join("root");
+    fs::create_dir(&root).at("create", &root)?;
+    busybox::make_rootfs(&root)?;
+    pack(dir, &root)
 }
 
 /// A root as an archive of an image of one layer that every engine loads.

@@ -15,7 +15,7 @@ use crate::task::{At, TaskError, find_program, release_dir};
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::bench) enum Kind {
+pub(crate) enum Kind {
     /// The program that is measured.
     Dhow,
     /// Debian's dockerd with its `docker`.
@@ -26,15 +26,15 @@ pub(in crate::bench) enum Kind {
 
 impl Kind {
     /// In the order in which they are told.
-    pub(in crate::bench) const ALL: [Kind; 3] = [Kind::Dhow, Kind::Docker, Kind::Podman];
+    pub(crate) const ALL: [Kind; 3] = [Kind::Dhow, Kind::Docker, Kind::Podman];
 
     /// The one of this name.
-    pub(in crate::bench) fn named(name: &str) -> Option<Kind> {
+    pub(crate) fn named(name: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// What it is called.
-    pub(in crate::bench) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Dhow => "dhow",
             Kind::Docker => "docker",
@@ -43,7 +43,7 @@ impl Kind {
     }
 
     /// The program that a user calls; why it cannot be measured otherwise.
-    pub(in crate::bench) fn program(self) -> Result<PathBuf, TaskError> {
+    pub(crate) fn program(self) -> Result<PathBuf, TaskError> {
         match self {
             Kind::Dhow => Ok(release_dir().join("dhow")),
             Kind::Docker => {
@@ -60,8 +60,8 @@ impl Kind {
 }
 
 /// An engine that runs.
-pub(in crate::bench) struct Peer {
-    pub(in crate::bench) kind: Kind,
+pub(crate) struct Peer {
+    pub(crate) kind: Kind,
     dir: PathBuf,
     cgroup: String,
     daemon: Option<Daemon>,
@@ -69,7 +69,7 @@ pub(in crate::bench) struct Peer {
 
 impl Peer {
     /// Starts it below `dir`, with containers below the cgroup `cgroup`.
-    pub(in crate::bench) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
+    pub(crate) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
         let run = dir.join("run");
         fs::create_dir_all(&run).at("create", &run)?;
         // `/run` is in memory on every machine.
@@ -109,7 +109,7 @@ impl Peer {
     }
 
     /// The client with these words.
-    pub(in crate::bench) fn command(&self, words: &[&str]) -> Result<Command, TaskError> {
+    pub(crate) fn command(&self, words: &[&str]) -> Result<Command, TaskError> {
         let mut command = Command::new(self.kind.program()?);
         match self.kind {
             Kind::Dhow | Kind::Docker => command.arg("--host").arg(self.socket()),
@@ -126,7 +126,7 @@ impl Peer {
     }
 
     /// `run` with these words.
-    pub(in crate::bench) fn run(&self, words: &[&str]) -> Result<Command, TaskError> {
+    pub(crate) fn run(&self, words: &[&str]) -> Result<Command, TaskError> {
         let mut all = vec!["run"];
         // This host's hard limits are below those that it asks for.
         let limits = ["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096"];
@@ -139,12 +139,12 @@ impl Peer {
     }
 
     /// The daemon's process and all that it started and that stayed with it.
-    pub(in crate::bench) fn daemons(&self) -> Vec<u32> {
+    pub(crate) fn daemons(&self) -> Vec<u32> {
         self.daemon.as_ref().map(Daemon::pids).unwrap_or_default()
     }
 
     /// What stands by a container while it runs: monitors, shims.
-    pub(in crate::bench) fn attendants(&self) -> Vec<u32> {
+    pub(crate) fn attendants(&self) -> Vec<u32> {
         let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         numbers.filter(|pid| self.attends(*pid)).collect()

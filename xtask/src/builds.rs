@@ -1,0 +1,229 @@
+//! `cargo xtask builds`: the same Dockerfiles built by docker's two builders and by dhow, and what came out held
+//! against each other, file by file and field by field.
+//!
+//! The cases are folders of `tests/builds`. Invariant: a case passes where dhow's image is like BuildKit's or like
+//! the classic builder's in every file and in every field; everything happens in namespaces of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use lexopt::prelude::*;
+use serde_json::Value;
+
+use crate::bench::{Kind, Peer, pack_busybox};
+use crate::columns::Columns;
+use crate::images::{Closeness, Network, alone, compare};
+use crate::leftover;
+use crate::task::{At, TaskError, progress, read, run as run_command, workspace};
+
+const USAGE: &str = "\
+cargo xtask builds [--only CASE ...]
+  --only  cases: folders of tests/builds (repeatable; all)";
+
+/// The builders; the last one is judged.
+const BUILDERS: [(&str, Kind, bool); 3] = [
+    ("classic", Kind::Docker, false),
+    ("buildkit", Kind::Docker, true),
+    ("dhow", Kind::Dhow, false),
+];
+
+/// Fields of a configuration that say what a container is to be.
+const FIELDS: [&str; 13] = [
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "Shell",
+    "OnBuild",
+    "Healthcheck",
+    "ArgsEscaped",
+];
+
+/// What engines put into every container, whatever its image.
+const OF_CONTAINERS: [&str; 7] =
+    [".dockerenv", "dev", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf", "proc"];
+
+/// One image as it came out.
+struct Built {
+    root: PathBuf,
+    config: BTreeMap<&'static str, Value>,
+}
+
+/// Builds everything everywhere and prints a table.
+pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
+    let (mut only, mut inside) = (Vec::new(), false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("only") => only.push(arguments.value()?.string()?),
+            Long("inside") => inside = true,
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                return Ok(());
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if !inside {
+        let mut cargo = Command::new("cargo");
+        run_command(cargo.args(["build", "--release", "-p", "dhow"]).current_dir(workspace()))?;
+        for (_, kind, _) in BUILDERS {
+            kind.program()?;
+        }
+        let mut words = vec!["builds".to_owned(), "--inside".to_owned()];
+        words.extend(only.iter().map(|case| format!("--only={case}")));
+        return alone(&words, Network::Own);
+    }
+    let cgroup = format!("dhow-builds.{}", std::process::id());
+    let dir = std::env::temp_dir().join(&cgroup);
+    fs::create_dir_all(&dir).at("create", &dir)?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").at("write", "ip_forward")?;
+    let result = all(&dir, &cgroup, &only);
+    progress("");
+    leftover::remove_cgroups(&[cgroup]);
+    fs::remove_dir_all(&dir).at("remove", &dir)?;
+    result
+}
+
+fn all(dir: &Path, cgroup: &str, only: &[String]) -> Result<(), TaskError> {
+    let archive = pack_busybox(dir)?;
+    let mut peers = Vec::new();
+    for (name, kind, _) in BUILDERS {
+        let peer = Peer::start(kind, &dir.join(name), cgroup)?;
+        let input = fs::File::open(&archive).at("open", &archive)?;
+        run_command(peer.command(&["load"])?.stdin(input).stdout(Stdio::null()))?;
+        peers.push(peer);
+    }
+    let mut table = Columns::new(["case", "against classic", "against buildkit"]);
+    let (mut told, mut bad) = (String::new(), false);
+    for case in cases(only)? {
+        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let known = fs::read_to_string(case.join("only")).unwrap_or_default();
+        let mut images = Vec::new();
+        for ((builder, _, buildkit), peer) in BUILDERS.iter().zip(&peers) {
+            progress(&format!("{name}: {builder}"));
+            if !known.is_empty() && known.trim() != *builder && *builder != "dhow" {
+                images.push(None);
+                continue;
+            }
+            let place = dir.join("out").join(&name).join(builder);
+            match build(peer, *buildkit, &case, &name, &place) {
+                Ok(built) => images.push(Some(built)),
+                Err(TaskError::Program { .. }) if *builder != "dhow" => images.push(None),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(Some(ours)) = images.pop() else { continue };
+        let mut cells = vec![name.clone()];
+        let mut like = false;
+        for (theirs, (builder, _, _)) in images.iter().zip(BUILDERS) {
+            let Some(theirs) = theirs else {
+                cells.push("not built".to_owned());
+                continue;
+            };
+            let faults = differences(theirs, &ours)?;
+            like |= faults.is_empty();
+            cells.push(match faults.len() {
+                0 => "the same".to_owned(),
+                count => format!("{count} differences"),
+            });
+            for fault in faults {
+                told.push_str(&format!("{name}, against {builder}: {fault}\n"));
+            }
+        }
+        bad |= !like;
+        table.push(cells);
+    }
+    progress("");
+    print!("{}{told}", table.render());
+    if bad { Err(TaskError::Bad) } else { Ok(()) }
+}
+
+fn cases(only: &[String]) -> Result<Vec<PathBuf>, TaskError> {
+    let place = workspace().join("tests/builds");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&place).at("read", &place)? {
+        let entry = entry.at("read", &place)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && (only.is_empty() || only.contains(&name)) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Builds a case, twice: the second time everything is known, and the image is the same.
+fn build(
+    peer: &Peer,
+    buildkit: bool,
+    case: &Path,
+    name: &str,
+    place: &Path,
+) -> Result<Built, TaskError> {
+    let tag = format!("case-{name}");
+    let context = case.display().to_string();
+    let once = || {
+        let mut command = peer.command(&["build", "-q", "-t", &tag, &context])?;
+        command.env("DOCKER_BUILDKIT", if buildkit { "1" } else { "0" });
+        read(&mut command)
+    };
+    let first = once()?;
+    if peer.kind == Kind::Dhow && once()? != first {
+        eprintln!("{name}: the second build is another image");
+        return Err(TaskError::Bad);
+    }
+    let text = read(&mut peer.command(&["image", "inspect", &tag])?)?;
+    let document: Value = serde_json::from_str(&text).unwrap_or_default();
+    let config = FIELDS.map(|field| (field, plain(document[0]["Config"][field].clone())));
+    let root = place.join("root");
+    fs::create_dir_all(&root).at("create", &root)?;
+    // An image may have no command of its own.
+    let id = read(&mut peer.command(&["create", "--network=none", &tag, "none"])?)?;
+    let archive = place.join("root.tar");
+    let path = archive.display().to_string();
+    run_command(&mut peer.command(&["export", "-o", &path, id.trim()])?)?;
+    run_command(peer.command(&["rm", id.trim()])?.stdout(Stdio::null()))?;
+    let mut tar = Command::new("tar");
+    run_command(tar.arg("-xpf").arg(&archive).arg("--numeric-owner").arg("-C").arg(&root))?;
+    for own in OF_CONTAINERS {
+        let path = root.join(own);
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).at("remove", &path);
+            }
+            _ => {}
+        }
+    }
+    Ok(Built { root, config: config.into_iter().collect() })
+}
+
+/// Nothing said in several ways is nothing.
+fn plain(value: Value) -> Value {
+    match &value {
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::Object(map) if map.is_empty() => Value::Null,
+        Value::String(text) if text.is_empty() => Value::Null,
+        Value::Bool(false) => Value::Null,
+        _ => value,
+    }
+}
+
+fn differences(theirs: &Built, ours: &Built) -> Result<Vec<String>, TaskError> {
+    let mut faults = compare(&theirs.root, &ours.root, Closeness::Timeless)?.faults;
+    for (field, value) in &theirs.config {
+        let own = &ours.config[field];
+        if own != value {
+            faults.push(format!("{field} is {own} in place of {value}"));
+        }
+    }
+    Ok(faults)
+}
