@@ -119,6 +119,11 @@ pub enum Error {
         /// Its class.
         class: ErrorClass,
     },
+    /// An exec has run already.
+    ExecEnded {
+        /// The exec.
+        id: String,
+    },
     /// An exec was started already.
     ExecRunning {
         /// The exec.
@@ -304,6 +309,7 @@ impl Error {
             | Self::StillRunning { .. }
             | Self::BeingRemoved { .. }
             | Self::ExecRunning { .. }
+            | Self::ExecEnded { .. }
             | Self::Conflict { .. } => ErrorClass::Conflict,
             Self::NotPaused { .. } => ErrorClass::Internal,
             Self::Volume(error) => error.class(),
@@ -400,6 +406,7 @@ impl fmt::Display for Error {
             Self::BeingRemoved { id } => {
                 write!(f, "removal of container {id} is already in progress")
             }
+            Self::ExecEnded { id } => write!(f, "Error: Exec command {id} has already run"),
             Self::ExecRunning { id } => {
                 write!(f, "Error: Exec command {id} is already running")
             }

@@ -32,6 +32,7 @@ pub use containers::state::{
     EndpointDetails, Health, Probe, PublishedPort, StateDetails, Status, human_duration,
 };
 pub use containers::stats::{Stats, Traffic};
+pub use containers::table::Coming;
 pub use containers::top::Top;
 pub use containers::views::{
     ContainerDetails, ContainerSize, ContainerSummary, Created, MountDetails,
@@ -53,7 +54,7 @@ pub use images::{
     BlobFault, HELLO, HelloError, HistoryRow, ImageConflict, ImageDetails, ImageEngine,
     ImageEngineOptions, ImageFilters, ImageRow, ImageUser, ImagesError, ImportRequest,
     InstructionError, Interruption, LayerFault, LoadedImage, ManifestRow, ManifestRowKind,
-    Progress, Pruned, PullError, PullRequest, Pulled, PushError, PushRequest, Ready, Removed,
-    Saveable, Step, Watcher,
+    Progress, Pruned, PullError, PullRequest, Pulled, PushError, PushRequest, Ready,
+    RemoteManifest, Removed, Saveable, Step, Watcher,
 };
 pub use networks::{Network, NetworkPool, NewNetwork};

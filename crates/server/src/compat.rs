@@ -27,6 +27,8 @@ pub(crate) enum Message {
     Event,
     /// What is taken on disk.
     DiskUsage,
+    /// A network, in a list or inspected.
+    Network,
 }
 
 /// A change that a version of the API made.
@@ -44,6 +46,7 @@ const fn change(minor: u32, message: Message, undo: fn(&mut Map<String, Value>))
 const CHANGES: &[Change] = &[
     change(53, Message::DiskUsage, disk_usage_without_summaries),
     change(52, Message::ContainerInspect, network_of_the_default_bridge),
+    change(52, Message::ContainerInspect, with_graph_driver),
     change(52, Message::ContainerRow, without_health),
     change(52, Message::Event, event_with_old_fields),
     change(52, Message::ImageInspect, image_with_empty_fields),
@@ -52,8 +55,13 @@ const CHANGES: &[Change] = &[
     change(48, Message::ImageInspect, without_descriptor),
     change(48, Message::ContainerRow, without_manifest_descriptor),
     change(48, Message::ContainerInspect, without_manifest_descriptor),
+    change(48, Message::ContainerRow, endpoints_without_priority),
+    change(48, Message::ContainerInspect, endpoints_without_priority),
+    change(47, Message::Network, without_ipv4_switch),
     change(46, Message::ContainerRow, without_annotations),
     change(45, Message::ContainerInspect, short_id_as_alias),
+    change(44, Message::ContainerRow, endpoints_without_names),
+    change(44, Message::ContainerInspect, endpoints_without_names),
     change(44, Message::ImageRow, with_virtual_size),
     change(44, Message::ImageInspect, with_virtual_size),
     change(44, Message::CreateContainer, without_start_interval),
@@ -113,6 +121,36 @@ fn network_of_the_default_bridge(container: &mut Map<String, Value>) {
     settings.insert("LinkLocalIPv6PrefixLen".to_owned(), json!(0));
     settings.insert("SecondaryIPAddresses".to_owned(), Value::Null);
     settings.insert("SecondaryIPv6Addresses".to_owned(), Value::Null);
+}
+
+/// Before 1.52 every container said so where its driver kept its layers.
+fn with_graph_driver(container: &mut Map<String, Value>) {
+    let driver = container.get("Driver").cloned().unwrap_or_default();
+    container.insert("GraphDriver".to_owned(), json!({"Name": driver, "Data": null}));
+}
+
+/// 1.48 knows which network leads out.
+fn endpoints_without_priority(container: &mut Map<String, Value>) {
+    without_of_endpoints(container, "GwPriority");
+}
+
+/// 1.44 tells the names that an endpoint has.
+fn endpoints_without_names(container: &mut Map<String, Value>) {
+    without_of_endpoints(container, "DNSNames");
+}
+
+fn without_of_endpoints(container: &mut Map<String, Value>, field: &str) {
+    let networks =
+        container.get_mut("NetworkSettings").and_then(|settings| settings.get_mut("Networks"));
+    let Some(Value::Object(networks)) = networks else { return };
+    for endpoint in networks.values_mut().filter_map(Value::as_object_mut) {
+        endpoint.remove(field);
+    }
+}
+
+/// Before 1.47 every network had IPv4.
+fn without_ipv4_switch(network: &mut Map<String, Value>) {
+    network.remove("EnableIPv4");
 }
 
 /// 1.52 tells in lists, too, whether a container is well.
@@ -273,6 +311,32 @@ mod tests {
         assert_eq!(old["NetworkSettings"]["MacAddress"], "");
         assert_eq!(old["NetworkSettings"]["SecondaryIPAddresses"], Value::Null);
         check(52, Message::ContainerInspect, container.clone(), container);
+    }
+
+    #[test]
+    fn drivers_of_containers() {
+        let container = json!({"Driver": "overlay2"});
+        let old = json!({"GraphDriver": {"Name": "overlay2", "Data": null}});
+        check(51, Message::ContainerInspect, container, old);
+    }
+
+    #[test]
+    fn fields_of_endpoints_and_networks() {
+        let row =
+            json!({"NetworkSettings": {"Networks": {"n": {"GwPriority": 1, "DNSNames": null}}}});
+        let with = |fields: Value| json!({"NetworkSettings": {"Networks": {"n": fields}}});
+        for message in [Message::ContainerRow, Message::ContainerInspect] {
+            let mut old = row.clone();
+            adapt(ApiVersion::new(1, 47), message, &mut old);
+            assert_eq!(old["NetworkSettings"]["Networks"], json!({"n": {"DNSNames": null}}));
+            let mut old = row.clone();
+            adapt(ApiVersion::new(1, 43), message, &mut old);
+            assert_eq!(
+                old["NetworkSettings"]["Networks"],
+                with(json!({}))["NetworkSettings"]["Networks"]
+            );
+        }
+        check(46, Message::Network, json!({"EnableIPv4": true}), json!({"EnableIPv4": null}));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::filters::Filters;
 
 /// Which containers a list is to have.
@@ -163,6 +164,18 @@ pub struct ExecDetails {
     pub pid: i32,
     /// How it ended, if it did.
     pub exit_code: Option<i32>,
+}
+
+impl ExecDetails {
+    /// An exec is started once.
+    pub(crate) fn check_fresh(&self) -> Result<(), Error> {
+        let id = self.id.clone();
+        match self.exit_code {
+            Some(_) => Err(Error::ExecEnded { id }),
+            None if self.running => Err(Error::ExecRunning { id }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Which of a container's logs are wanted.

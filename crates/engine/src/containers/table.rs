@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, hash_map};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -45,7 +46,17 @@ pub(crate) struct Entry {
     pub(crate) id: Arc<str>,
     view: watch::Receiver<Arc<View>>,
     mailbox: mpsc::Sender<Ask>,
+    /// Clients that were told that they are attached, and are not yet.
+    coming: Arc<watch::Sender<usize>>,
 }
+
+/// A client that was told, or is about to be, that it is attached. A start waits until this is gone: the client may
+/// ask for the start as soon as it was told, and is to hear the program's first word.
+#[derive(Debug)]
+pub struct Coming(Arc<watch::Sender<usize>>);
+
+/// A start waits no longer for somebody who was told and does not come.
+const COMING_MAX: Duration = Duration::from_secs(2);
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -57,6 +68,12 @@ pub(crate) struct Table {
 struct Inner {
     by_id: BTreeMap<Arc<str>, Entry>,
     by_name: HashMap<String, Arc<str>>,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Ask {
@@ -71,7 +88,20 @@ impl Entry {
         view: watch::Receiver<Arc<View>>,
         mailbox: mpsc::Sender<Ask>,
     ) -> Self {
-        Self { id, view, mailbox }
+        Self { id, view, mailbox, coming: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Announces a client that will be attached.
+    pub(crate) fn announce(&self) -> Coming {
+        self.coming.send_modify(|count| *count += 1);
+        Coming(self.coming.clone())
+    }
+
+    /// Waits until all clients that were announced are there.
+    pub(crate) async fn all_came(&self) {
+        let mut coming = self.coming.subscribe();
+        // Whoever is still missing then has lost his way.
+        let _ = tokio::time::timeout(COMING_MAX, coming.wait_for(|count| *count == 0)).await;
     }
 
     /// What it is now.

@@ -51,7 +51,9 @@ impl Engine {
     /// Starts a container.
     pub async fn start(&self, query: &str) -> Result<(), Error> {
         let size = None;
-        self.find(query)?.call(move |task| Box::pin(task.start(size))).await
+        let entry = self.find(query)?;
+        entry.all_came().await;
+        entry.call(move |task| Box::pin(task.start(size))).await
     }
 
     /// Ends a container: its stop signal, then, after its time, the end. It has ended when this returns.

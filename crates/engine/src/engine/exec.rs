@@ -47,9 +47,7 @@ impl Engine {
     pub fn exec_target(&self, id: &str) -> Result<AttachTarget, Error> {
         let (entry, exec) = self.find_exec(id)?;
         check_runs(&entry)?;
-        if exec.running || exec.exit_code.is_some() {
-            return Err(Error::ExecRunning { id: exec.id });
-        }
+        exec.check_fresh()?;
         Ok(AttachTarget { id: exec.id, terminal: exec.request.terminal })
     }
 

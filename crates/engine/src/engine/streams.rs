@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use crate::containers::asks::{AttachRequest, AttachTarget, ClientStream};
 use crate::containers::state::State;
+use crate::containers::table::Coming;
 use crate::error::{Error, PausedFor};
 use crate::events::{Event, EventKind, EventStream, EventsRequest, Happened};
 
@@ -20,6 +21,12 @@ impl Engine {
             State::Restarting(_) => Err(Error::Restarting { id }),
             _ => Ok(AttachTarget { id, terminal: view.document.request.config.tty }),
         }
+    }
+
+    /// Announces a client that is about to be told that it is attached: a start waits for it, as long as the value
+    /// is kept.
+    pub fn attach_announced(&self, target: &AttachTarget) -> Result<Coming, Error> {
+        Ok(self.find(&target.id)?.announce())
     }
 
     /// Connects a client to a container's streams; before its start it waits for that.

@@ -14,11 +14,13 @@ use super::{NEVER, echo, signed, time};
 
 /// One row of a list.
 pub(crate) fn row(found: ContainerSummary) -> wire::ContainerSummary {
+    // One that does not run has no ports.
+    let runs = matches!(found.status, Status::Running | Status::Paused);
     let exposed = found.exposed.iter().filter(|exposed| {
         let same = |port: &PublishedPort| {
             port.container_port == exposed.number && port.protocol == exposed.protocol.as_str()
         };
-        !found.ports.iter().any(same)
+        runs && !found.ports.iter().any(same)
     });
     let exposed = exposed.map(|port| wire::Port {
         private_port: port.number,

@@ -67,8 +67,10 @@ impl ApiError {
         let body = if empty { Body::empty() } else { Body::whole(self.json()) };
         let mut response = hyper::Response::new(body);
         *response.status_mut() = self.status;
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
+        if !empty {
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+        }
         response
     }
 }

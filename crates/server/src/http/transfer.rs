@@ -76,7 +76,8 @@ impl Read for BodyReader {
 impl Drop for BodyReader {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
-            self.runtime.spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(body)));
+            // The clock is the runtime's: there is none in the thread that drops this.
+            self.runtime.spawn(async { tokio::time::timeout(DRAIN_TIMEOUT, drain(body)).await });
         }
     }
 }

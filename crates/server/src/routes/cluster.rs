@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here succeeds but empty lists.
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::http::call::Call;
 use crate::http::error::ApiError;
@@ -24,6 +24,9 @@ pub(super) fn dispatch(call: &Call, path: &[&str]) -> Result<Reply, ApiError> {
         (_, ["plugins", ..]) => Err(ApiError::unsupported("plugins")),
         (&Method::POST, ["swarm", "init" | "join" | "unlock"]) => {
             Err(ApiError::unsupported("swarm mode"))
+        }
+        (&Method::POST, ["swarm", "leave"]) => {
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "This node is not part of a swarm"))
         }
         _ => Err(ApiError::no_swarm()),
     }

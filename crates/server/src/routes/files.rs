@@ -60,6 +60,9 @@ pub(super) async fn put(app: &Arc<App>, call: Call, id: &str) -> Result<Reply, A
 fn path(call: &Call) -> Result<&str, ApiError> {
     match call.query.text("path") {
         "" => Err(ApiError::invalid("bad parameter: 'path' cannot be empty")),
+        path if path.contains('\0') => {
+            Err(ApiError::invalid("bad parameter: 'path' cannot contain a null byte"))
+        }
         path => Ok(path),
     }
 }

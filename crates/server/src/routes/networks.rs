@@ -13,6 +13,7 @@ use hyper::{Method, StatusCode};
 
 use super::times;
 use crate::app::App;
+use crate::compat::{Message, adapt};
 use crate::convert;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
@@ -38,7 +39,15 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
 fn list(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let filters = engine_filters(&call.query.filters()?);
     let networks = app.engine.networks(&filters)?;
-    Ok(Reply::ok(&networks.iter().map(told).collect::<Vec<_>>()))
+    let networks = networks.iter().map(|network| adapted(call, &told(network)));
+    Ok(Reply::ok(&networks.collect::<Vec<_>>()))
+}
+
+/// As the client's version has it.
+fn adapted(call: &Call, network: &NetworkInspect) -> serde_json::Value {
+    let mut value = serde_json::to_value(network).unwrap_or_default();
+    adapt(call.version, Message::Network, &mut value);
+    value
 }
 
 async fn inspect(app: &Arc<App>, call: &Call, query: &str) -> Result<Reply, ApiError> {
@@ -51,7 +60,7 @@ async fn inspect(app: &Arc<App>, call: &Call, query: &str) -> Result<Reply, ApiE
     if call.query.flag("verbose") {
         answer.rules = Some(app.engine.network_rules(query).await?);
     }
-    Ok(Reply::ok(&answer))
+    Ok(Reply::ok(&adapted(call, &answer)))
 }
 
 async fn create(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {

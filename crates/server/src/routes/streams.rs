@@ -45,9 +45,11 @@ pub(super) fn attach(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, Api
     let target = app.engine.attach_target(id)?;
     let kind = upgraded_type(call, target.terminal);
     let engine = app.engine.clone();
+    let coming = engine.attach_announced(&target)?;
     let then = move |taken: Taken| async move {
         let client = ClientStream { fd: taken.fd, read_ahead: taken.read_ahead };
         connect(&engine, &target, request, client).await;
+        drop(coming);
     };
     Ok(Reply::Takeover(Takeover::new(&call.headers, kind, then)))
 }
@@ -62,6 +64,7 @@ pub(super) fn attach_by_websocket(
     let target = AttachTarget { terminal: true, ..app.engine.attach_target(id)? };
     let head = websocket::answer(&call.headers)?;
     let engine = app.engine.clone();
+    let coming = engine.attach_announced(&target)?;
     let then = move |taken: Taken| async move {
         let Ok((ours, theirs)) = std::os::unix::net::UnixStream::pair() else { return };
         let Ok(ours) = ours.set_nonblocking(true).and_then(|()| UnixStream::from_std(ours)) else {
@@ -71,6 +74,7 @@ pub(super) fn attach_by_websocket(
         tokio::spawn(websocket::relay(taken.fd, taken.read_ahead, ours));
         let client = ClientStream { fd: theirs.into(), read_ahead: Vec::new() };
         connect(&engine, &target, request, client).await;
+        drop(coming);
     };
     Ok(Reply::Takeover(Takeover::with_head(head, then)))
 }

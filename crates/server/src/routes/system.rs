@@ -149,7 +149,7 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         registry_config: Some(RegistryConfig {
             insecure_cidrs: Some(ranges),
             indexes,
-            mirrors: Some(mirrors).filter(|mirrors| !mirrors.is_empty()),
+            mirrors: Some(mirrors),
         }),
         n_cpu: number(facts.processors),
         mem_total: signed(facts.memory_bytes),

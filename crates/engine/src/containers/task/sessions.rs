@@ -123,9 +123,7 @@ impl Task {
     ) -> Result<(), Error> {
         let exec = self.execs.get(id).ok_or_else(|| Error::NoSuchExec { id: id.to_owned() })?;
         let process = self.exec_process(&exec.request, start).await?;
-        if exec.running || exec.exit_code.is_some() {
-            return Err(Error::ExecRunning { id: id.to_owned() });
-        }
+        exec.check_fresh()?;
         let request = &exec.request;
         let (fd, attach) = match client {
             None => (None, None),
