@@ -12,6 +12,7 @@ mod exec;
 mod filters;
 mod go;
 mod image;
+mod manifest;
 mod mount;
 mod network;
 mod progress;
@@ -36,6 +37,7 @@ pub use image::{
     HistoryItem, ImageData, ImageDataSize, ImageDeleted, ImageInspect, ImageMetadata, ImageRootFs,
     ImageSummary, ImagesPruned, ManifestSize, ManifestSummary, SearchResult,
 };
+pub use manifest::{PushManifest, RemoteManifest};
 pub use mount::{BindOptions, DriverConfig, ImageOptions, Mount, TmpfsOptions, VolumeOptions};
 pub use network::{
     ConfigReference, ConnectNetwork, CreateNetwork, CreatedNetwork, DisconnectNetwork,

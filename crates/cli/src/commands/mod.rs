@@ -19,6 +19,7 @@ mod inspect;
 mod life;
 mod login;
 mod logs;
+mod manifest;
 mod networks;
 pub(crate) mod plugin;
 mod ps;
@@ -101,6 +102,11 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &login::LOGIN,
     &login::LOGOUT,
     &logs::LOGS,
+    &manifest::ANNOTATE,
+    &manifest::CREATE,
+    &manifest::INSPECT,
+    &manifest::PUSH,
+    &manifest::REMOVE,
     &networks::CONNECT,
     &networks::CREATE,
     &networks::DISCONNECT,

@@ -411,3 +411,44 @@ fn a_process_that_would_not_hear_is_stopped_at_once() {
     engine.ok(&["stop", "deaf"]);
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
 }
+
+#[test]
+fn a_list_of_images_is_put_together_and_pushed() {
+    let test = "a_list_of_images_is_put_together_and_pushed";
+    let Some(engine) = TestEngine::start(test) else { return };
+    let Some(registry) = Registry::start(test, None) else { return };
+    let (one, two) = (registry.name("team/tool:one"), registry.name("other/tool:two"));
+    engine.ok(&["tag", IMAGE, &one]);
+    engine.ok(&["create", "--name", "other", IMAGE]);
+    engine.ok(&["commit", "-m", "another", "other", &two]);
+    for name in [&one, &two] {
+        engine.ok(&["push", "-q", name]);
+    }
+    engine.ok(&["rm", "other"]);
+    let list = registry.name("team/tool:all");
+    let created = engine.ok(&["manifest", "create", &list, &one, &two]);
+    assert_eq!(created, format!("Created manifest list {list}"));
+    let refused = engine.dhow(&["manifest", "create", &list, &one]);
+    assert!(refused.err.contains("--amend"), "{refused:?}");
+    engine.ok(&["manifest", "annotate", "--arch", "arm64", "--variant", "v8", &list, &two]);
+    assert!(engine.ok(&["manifest", "inspect", &list]).contains("\"variant\": \"v8\""));
+    assert!(engine.ok(&["manifest", "push", "--purge", &list]).starts_with("sha256:"));
+    // From here on it is the registry's.
+    let seen = engine.ok(&["manifest", "inspect", &list]);
+    assert!(seen.contains("\"architecture\": \"arm64\""), "{seen}");
+    let one = engine.ok(&["manifest", "inspect", "-v", &one]);
+    assert!(one.contains("\"Ref\"") && one.contains("\"config\""), "{one}");
+    engine.ok(&["rmi", "-f", IMAGE, &registry.name("team/tool:one"), &two]);
+    assert_eq!(engine.ok(&["run", "--rm", &list, "echo", "ran"]), "ran");
+    let gone = engine.dhow(&["manifest", "rm", &list]);
+    assert!(gone.err.contains("No such manifest"), "{gone:?}");
+    // Of a list that was pulled, one platform can be taken on.
+    let single = registry.name("team/tool:single");
+    engine.ok(&["tag", &list, &single]);
+    let host = engine.ok(&["version", "--format", "{{.Server.Arch}}"]);
+    let platform = format!("linux/{host}");
+    engine.ok(&["push", "-q", "--platform", &platform, &single]);
+    assert!(engine.ok(&["manifest", "inspect", &single]).contains("\"config\""));
+    let refused = engine.dhow(&["push", "-q", "--platform", "plan9/amd64", &single]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+}

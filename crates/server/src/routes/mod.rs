@@ -14,6 +14,7 @@ mod events;
 mod execs;
 mod files;
 mod images;
+mod manifests;
 mod networks;
 mod pull;
 mod search;
@@ -36,6 +37,11 @@ use crate::http::reply::Reply;
 pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
     endpoints::check(&call, path)?;
     match path {
+        ["distribution", name @ .., "manifest"]
+            if !name.is_empty() && matches!(call.method, Method::GET | Method::POST) =>
+        {
+            manifests::dispatch(app, call, &name.join("/")).await
+        }
         ["_ping" | "version" | "info" | "auth"] | ["system" | "distribution", ..] => {
             system::dispatch(app, call, path).await
         }
