@@ -18,6 +18,7 @@ mod ci;
 mod columns;
 mod contender;
 mod contest;
+mod differ;
 mod dist;
 mod engines;
 mod fuzz;
@@ -44,6 +45,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("builds", "the same Dockerfiles built by others and by us", builds::run),
     ("ci", "all that a change must pass", ci::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
+    ("differ", "requests to a real dockerd and to dhow, compared", differ::run),
     ("dist", "what people install: a tarball and Debian packages", dist::run_task),
     ("fuzz", "bytes with which a promise does not hold, looked for", fuzz::run),
     ("guest", "a command on a pure cgroup v2 kernel", guest::run),

@@ -17,6 +17,9 @@ mod network;
 mod statistics;
 mod weight;
 
+pub(crate) use engine::{IMAGE, pack};
+pub(crate) use images::docker_dir;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -24,6 +24,11 @@ pub(crate) fn run_task(mut words: lexopt::Parser) -> Result<(), TaskError> {
             other => return Err(other.unexpected().into()),
         }
     }
+    make(program).map(drop)
+}
+
+/// Makes both of a program, or of a new release; gives the Debian package.
+pub(crate) fn make(program: Option<PathBuf>) -> Result<PathBuf, TaskError> {
     let program = match program {
         Some(program) => program,
         None => {
@@ -46,9 +51,10 @@ pub(crate) fn run_task(mut words: lexopt::Parser) -> Result<(), TaskError> {
     pack(&tree, &tarball)?;
     println!("{}", tarball.display());
     let package = Package { name: "dhow", version: &version, architecture: &architecture };
-    println!("{}", package.build(&dist, &tree)?.display());
+    let built = package.build(&dist, &tree)?;
+    println!("{}", built.display());
     println!("{}", package.build_link(&dist)?.display());
-    Ok(())
+    Ok(built)
 }
 
 fn version(program: &Path) -> Result<String, TaskError> {

@@ -26,11 +26,12 @@ use crate::task::{At, TaskError, find_program, release_dir, run as run_tool, scr
 
 const USAGE: &str = "\
 cargo xtask guest [--systemd] [--apparmor] [--peers] [--memory MB] [--cpus N] [--timeout S] [--share PATH]
-                  (-- COMMAND [ARGUMENT...] | contest [ARGUMENT...])
+                  (-- COMMAND [ARGUMENT...] | contest [ARGUMENT...] | install [PROGRAM])
   --systemd   systemd as PID 1           --apparmor  AppArmor as the security module
   --share     a file or folder that appears below /guest/share (repeatable)
   --peers     contest: crun and runc beside dhow, which triples its time
   contest     our own scenarios: without a choice on a bare kernel, with systemd, with AppArmor
+  install     the Debian package of `cargo xtask dist`: installed, restarted, upgraded, removed
 Exit code: the command's; 124 time limit, 125 the guest died first.";
 const SUITE: &str = "trixie";
 const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_blk"];
@@ -80,6 +81,9 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
                 if word == "contest" {
                     return contest(&options, &rest);
                 }
+                if word == "install" {
+                    return install(options, rest.first());
+                }
                 rest.insert(0, word);
                 return boot(&options, &rest);
             }
@@ -107,6 +111,24 @@ fn contest(options: &Options, rest: &[OsString]) -> Result<(), TaskError> {
     let results: Vec<Result<(), TaskError>> =
         kinds.iter().map(|kind| boot(kind, &contest_command(kind, rest))).collect();
     results.into_iter().collect()
+}
+
+/// Makes the package, of a program that is there or of a new release, and installs it in a guest with systemd.
+fn install(mut options: Options, program: Option<&OsString>) -> Result<(), TaskError> {
+    let package = crate::dist::make(program.map(PathBuf::from))?;
+    let place = scratch("guest")?.join(format!("install-{}", std::process::id()));
+    let (root, archive) = (place.join("root"), place.join("root.tar"));
+    fs::create_dir_all(&root).at("create", &root)?;
+    crate::busybox::make_rootfs(&root)?;
+    let mut tar = Command::new("tar");
+    run_tool(
+        tar.arg("--create").arg("--file").arg(&archive).arg("--directory").arg(&root).arg("."),
+    )?;
+    options.systemd = true;
+    options.share.extend([package, archive, workspace().join("xtask/guest/install")]);
+    let installed = boot(&options, &["sh", "/guest/share/install"].map(OsString::from));
+    fs::remove_dir_all(&place).at("remove", &place)?;
+    installed
 }
 
 fn contest_command(kind: &Options, rest: &[OsString]) -> Vec<OsString> {

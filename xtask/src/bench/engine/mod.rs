@@ -35,7 +35,7 @@ cargo xtask bench engine [--rounds N] [--gap MS] [--only NAME ...] [--crowd N]
   --crowd   containers that are started at once and then run side by side; 0 leaves this out (100)";
 
 /// What [`pack`] calls the image.
-pub(super) const IMAGE: &str = "bench:1";
+pub(crate) const IMAGE: &str = "bench:1";
 
 struct Plan {
     rounds: usize,
@@ -176,7 +176,7 @@ pub(crate) fn pack_busybox(dir: &Path) -> Result<PathBuf, TaskError> {
 }
 
 /// A root as an archive of an image of one layer that every engine loads.
-pub(super) fn pack(dir: &Path, root: &Path) -> Result<PathBuf, TaskError> {
+pub(crate) fn pack(dir: &Path, root: &Path) -> Result<PathBuf, TaskError> {
     let layer = dir.join("layer.tar");
     run_command(Command::new("tar").arg("-cf").arg(&layer).arg("-C").arg(root).arg("."))?;
     let digest = read(Command::new("sha256sum").arg(&layer))?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use lexopt::prelude::*;
 
 use self::material::Material;
-pub(super) use self::peer::docker_dir;
+pub(crate) use self::peer::docker_dir;
 use self::peer::{Kind, Peer};
 use super::meter::Meter;
 use super::statistics::Summary;

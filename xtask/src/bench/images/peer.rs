@@ -54,7 +54,7 @@ impl Kind {
 }
 
 /// Debian's package of docker, unpacked.
-pub(in crate::bench) fn docker_dir() -> Result<PathBuf, TaskError> {
+pub(crate) fn docker_dir() -> Result<PathBuf, TaskError> {
     let dir = cache("images")?.join("docker.io");
     if !dir.exists() {
         let part = dir.with_extension("part");
