@@ -30,7 +30,7 @@ const BUILDERS: [(&str, Kind, bool); 3] = [
 ];
 
 /// Fields of a configuration that say what a container is to be.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 12] = [
     "User",
     "ExposedPorts",
     "Env",
@@ -43,12 +43,19 @@ const FIELDS: [&str; 13] = [
     "Shell",
     "OnBuild",
     "Healthcheck",
-    "ArgsEscaped",
 ];
 
 /// What engines put into every container, whatever its image.
-const OF_CONTAINERS: [&str; 7] =
-    [".dockerenv", "dev", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf", "proc"];
+const OF_CONTAINERS: [&str; 8] = [
+    ".dockerenv",
+    "dev",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/mtab",
+    "etc/resolv.conf",
+    "proc",
+    "sys",
+];
 
 /// One image as it came out.
 struct Built {
@@ -115,13 +122,18 @@ fn all(dir: &Path, cgroup: &str, only: &[String]) -> Result<(), TaskError> {
             let place = dir.join("out").join(&name).join(builder);
             match build(peer, *buildkit, &case, &name, &place) {
                 Ok(built) => images.push(Some(built)),
-                Err(TaskError::Program { .. }) if *builder != "dhow" => images.push(None),
+                // What fails with us is a fault; what fails with others is told.
+                Err(TaskError::Program { .. }) => images.push(None),
                 Err(error) => return Err(error),
             }
         }
-        let Some(Some(ours)) = images.pop() else { continue };
+        let Some(Some(ours)) = images.pop() else {
+            bad = true;
+            table.push([name.as_str(), "we do not build it", ""]);
+            continue;
+        };
         let mut cells = vec![name.clone()];
-        let mut like = false;
+        let mut like = images.iter().all(Option::is_none);
         for (theirs, (builder, _, _)) in images.iter().zip(BUILDERS) {
             let Some(theirs) = theirs else {
                 cells.push("not built".to_owned());
@@ -202,6 +214,16 @@ fn build(
             }
             _ => {}
         }
+    }
+    // Where an image has no such directory, it was made for those files.
+    match fs::remove_dir(root.join("etc")) {
+        Ok(()) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty
+            ) => {}
+        Err(error) => return Err(error).at("remove", root.join("etc")),
     }
     Ok(Built { root, config: config.into_iter().collect() })
 }

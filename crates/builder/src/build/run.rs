@@ -375,6 +375,7 @@ impl<'a> Walker<'a> {
             below: None,
             to: "/".to_owned(),
             owner,
+            own_in_archives: false,
             mode: None,
             now: Time { seconds: 1, nanoseconds: 0 },
             epoch: None,

@@ -109,6 +109,7 @@ impl<'a> Walker<'a> {
                 below: root.as_deref(),
                 to: to.clone(),
                 owner,
+                own_in_archives: chown.is_none(),
                 mode: mode.clone(),
                 now: self.now(),
                 epoch: self.epoch(),

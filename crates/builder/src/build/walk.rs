@@ -356,6 +356,7 @@ impl Walker<'_> {
                 below: Some(&*files),
                 to: directory.clone(),
                 owner,
+                own_in_archives: false,
                 mode: None,
                 now: self.now(),
                 epoch: self.epoch(),

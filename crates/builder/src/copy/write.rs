@@ -22,6 +22,8 @@ pub(crate) struct Target<'a> {
     pub(crate) to: String,
     /// Whose they are; as they were where absent.
     pub(crate) owner: Option<(u32, u32)>,
+    /// What archives hold keeps its own owners.
+    pub(crate) own_in_archives: bool,
     /// Their modes.
     pub(crate) mode: Option<Mode>,
     /// The time of what is made without a model.
@@ -237,7 +239,8 @@ impl Layer<'_> {
                 continue;
             }
             let path = join(place, &inside);
-            let (uid, gid) = self.target.owner.unwrap_or((entry.metadata.uid, entry.metadata.gid));
+            let forced = self.target.owner.filter(|_| !self.target.own_in_archives);
+            let (uid, gid) = forced.unwrap_or((entry.metadata.uid, entry.metadata.gid));
             let is_directory = entry.kind == Kind::Directory;
             let mode = match &self.target.mode {
                 Some(mode) => mode.apply(entry.metadata.mode, is_directory),

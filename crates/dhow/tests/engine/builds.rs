@@ -41,3 +41,59 @@ fn a_dockerfile_becomes_an_image() {
     let failed = engine.dhow(&["build", &place]);
     assert!(failed.err.contains("unknown instruction: RUM"), "{failed:?}");
 }
+
+#[test]
+fn what_is_remembered_is_forgotten_by_its_marks() {
+    let Some(engine) = TestEngine::start("what_is_remembered_is_forgotten_by_its_marks") else {
+        return;
+    };
+    let context = engine.root.join("context");
+    fs::create_dir(&context).expect("a directory");
+    let dockerfile = format!(
+        "FROM {IMAGE}\nRUN echo first >/first\nRUN --mount=type=cache,target=/kept echo x >/kept/y\n\
+         RUN echo last >/last\n"
+    );
+    fs::write(context.join("Dockerfile"), dockerfile).expect("a file");
+    let place = context.display().to_string();
+    let image = engine.ok(&["build", "-q", &place]);
+    let prune = |filter: &str| engine.ok(&["builder", "prune", "-af", "--filter", filter]);
+    let count = |said: &str| said.lines().filter(|line| line.starts_with("sha256:")).count();
+    assert_eq!(count(&prune("description=echo nothing")), 0);
+    assert_eq!(count(&prune("until=1h")), 0);
+    let mounts = prune("type=exec.cachemount");
+    assert!(mounts.contains("cache /kept") && count(&mounts) == 0, "{mounts}");
+    assert_eq!(count(&prune("description=echo last")), 1);
+    let built = engine.dhow(&["build", &place]);
+    assert_eq!(built.err.matches(" CACHED").count(), 2, "{built:?}");
+    assert_eq!(count(&prune("private=true")), 0, "the image has all of it");
+    assert_eq!(count(&prune("shared=true")), 3);
+    let failed = engine.dhow(&["builder", "prune", "-af", "--filter", "moon=full"]);
+    assert!(failed.code == 1 && failed.err.contains("moon"), "{failed:?}");
+    assert_eq!(engine.ok(&["run", "--rm", &image, "cat", "/last"]), "last");
+}
+
+/// By hand, for it takes a while: `DHOW_TEST_LARGE=1`.
+#[test]
+fn a_hundred_thousand_files() {
+    if std::env::var_os("DHOW_TEST_LARGE").is_none() {
+        return;
+    }
+    let Some(engine) = TestEngine::start("a_hundred_thousand_files") else { return };
+    let context = engine.root.join("context");
+    for number in 0..100_000 {
+        let directory = context.join((number / 500).to_string());
+        if number % 500 == 0 {
+            fs::create_dir_all(&directory).expect("a directory");
+        }
+        fs::write(directory.join(number.to_string()), number.to_string()).expect("a file");
+    }
+    fs::write(context.join("Dockerfile"), format!("FROM {IMAGE}\nCOPY . /all/\n")).expect("it");
+    let place = context.display().to_string();
+    let begun = std::time::Instant::now();
+    let first = engine.ok(&["build", "-q", &place]);
+    let cold = begun.elapsed();
+    assert_eq!(engine.ok(&["build", "-q", &place]), first);
+    let warm = begun.elapsed() - cold;
+    let counted = engine.ok(&["run", "--rm", &first, "sh", "-c", "find /all -type f | wc -l"]);
+    assert_eq!(counted, "100001", "{cold:?} cold, {warm:?} cached");
+}

@@ -186,6 +186,8 @@ pub(crate) fn pack(dir: &Path, root: &Path) -> Result<PathBuf, TaskError> {
         "os": "linux",
         "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
+        // podman builds on nothing that has layers and no history.
+        "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "bench" }],
     });
     let manifest = serde_json::json!([
         { "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"] }
