@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::apt::Apt;
+use crate::apt::{Apt, cache};
 use crate::busybox;
-use crate::task::{At, TaskError, read};
+use crate::task::{At, TaskError, read, run};
 
 /// Ports of the servers in their container.
 pub(super) const STREAM_PORT: u16 = 5201;
@@ -47,10 +47,22 @@ http {
 /// What the container runs: both servers.
 pub(super) const SERVE: &str = "/usr/sbin/nginx -c /bench.conf & exec /usr/bin/iperf3 -s";
 
-/// Debian's servers with the libraries that they need, as the root of an image.
+/// Debian's servers with the libraries that they need, unpacked; fetched where they are not there yet.
+pub(super) fn servers() -> Result<PathBuf, TaskError> {
+    let dir = cache("images")?.join("network-servers");
+    if !dir.exists() {
+        let part = dir.with_extension("part");
+        let _ = fs::remove_dir_all(&part);
+        Apt::of("bookworm")?.unpack(&PACKAGES.map(str::to_owned), &part)?;
+        fs::rename(&part, &dir).at("rename", &part)?;
+    }
+    Ok(dir)
+}
+
+/// The root of an image with both servers.
 pub(super) fn make_root(root: &Path) -> Result<(), TaskError> {
     busybox::make_rootfs(root)?;
-    Apt::of("bookworm")?.unpack(&PACKAGES.map(str::to_owned), root)?;
+    run(Command::new("cp").arg("-a").arg(servers()?.join(".")).arg(root))?;
     for place in ["etc", "tmp", "var/log/nginx", "var/lib/nginx"] {
         fs::create_dir_all(root.join(place)).at("create", root.join(place))?;
     }
@@ -98,8 +110,11 @@ pub(super) fn stream(command: &mut Command) -> Result<f64, TaskError> {
     let text = read(command)?;
     let told: Value = serde_json::from_str(&text).unwrap_or_default();
     let bits = told.pointer("/end/sum_received/bits_per_second").and_then(Value::as_f64);
-    let none = TaskError::Absent { what: "iperf3's figure", remedy: "see what it says without -J" };
-    Ok(bits.ok_or(none)? / 1e9)
+    let fault = || {
+        let said = told.get("error").and_then(Value::as_str).unwrap_or("no figure").to_owned();
+        TaskError::Program { line: format!("iperf3: {said}"), code: None }
+    };
+    Ok(bits.ok_or_else(fault)? / 1e9)
 }
 
 /// Connections a second, and microseconds of the middle one and of the slowest in a hundred.

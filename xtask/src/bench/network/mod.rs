@@ -142,6 +142,8 @@ pub(super) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
         for kind in &plan.kinds {
             kind.program()?;
         }
+        // Inside nothing can be fetched.
+        load::servers()?;
         return alone(&plan.words(), Network::Own);
     }
     let cgroup = format!("dhow-bench.{}", std::process::id());
@@ -150,8 +152,8 @@ pub(super) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
     let result = measure(&plan, &dir, &cgroup);
     progress("");
     leftover::remove_cgroups(&[cgroup]);
-    fs::remove_dir_all(&dir).at("remove", &dir)?;
-    result
+    let removed = fs::remove_dir_all(&dir).at("remove", &dir);
+    result.and(removed)
 }
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Option<Plan>, TaskError> {
@@ -211,7 +213,14 @@ fn measure(plan: &Plan, dir: &Path, cgroup: &str) -> Result<(), TaskError> {
                 // Nobody is always the first.
                 let column = (round + step) % stages.len();
                 sleep(GAP);
-                values[row][column].push((line.measure)(&stages[column], plan)?);
+                match (line.measure)(&stages[column], plan) {
+                    Ok(value) => values[row][column].push(value),
+                    // What an engine does not have is no line of its own.
+                    Err(error) => {
+                        progress("");
+                        eprintln!("{}, {}: {error}", line.name, stages[column].peer.kind.name());
+                    }
+                }
             }
         }
     }
@@ -226,8 +235,7 @@ fn measure(plan: &Plan, dir: &Path, cgroup: &str) -> Result<(), TaskError> {
             println!("{}: {} ports published in {more:.1} ms", stage.peer.kind.name(), plan.ports);
         }
     }
-    let ended = stages.iter().map(Stage::end).collect::<Result<Vec<()>, _>>();
-    ended.map(drop)
+    Ok(())
 }
 
 impl Stage {
@@ -249,13 +257,13 @@ impl Stage {
             format!("-p={WEB_PUBLISHED}:{WEB_PORT}"),
         ];
         let [stream, web] = ports.each_ref().map(String::as_str);
-        let server = ["-d", "--name=server", stream, web, IMAGE, "sh", "-c", load::SERVE];
-        read(&mut peer.run(&server)?)?;
-        read(&mut peer.run(&["-d", "--name=client", IMAGE, "sleep", "100000"])?)?;
+        let words = ["-d", "--name=server", stream, web, IMAGE, "sh", "-c", load::SERVE];
+        let mut stage = Self { peer, host, world, server: String::new(), root: root.to_owned() };
+        read(&mut stage.peer.run(&words)?)?;
+        read(&mut stage.peer.run(&["-d", "--name=client", IMAGE, "sleep", "100000"])?)?;
         let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let server = read(&mut peer.command(&["inspect", "-f", address, "server"])?)?;
-        let stage =
-            Self { peer, host, world, server: server.trim().to_owned(), root: root.to_owned() };
+        let server = read(&mut stage.peer.command(&["inspect", "-f", address, "server"])?)?;
+        server.trim().clone_into(&mut stage.server);
         load::wait(address_of("127.0.0.1"), WEB_PUBLISHED)?;
         stage.world.enter()?;
         load::wait(address_of(HOST), WEB_PUBLISHED)?;
@@ -288,13 +296,20 @@ impl Stage {
         Ok(with - without)
     }
 
-    /// Takes its containers away, before its network goes.
+    /// Takes its containers away.
     fn end(&self) -> Result<(), TaskError> {
         self.host.enter()?;
         let all = read(&mut self.peer.command(&["ps", "-a", "-q"])?)?;
         let mut words = vec!["rm", "-f"];
         words.extend(all.lines());
         read(&mut self.peer.command(&words)?).map(drop)
+    }
+}
+
+impl Drop for Stage {
+    /// Containers outlive the end of an engine.
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 
