@@ -124,3 +124,118 @@ fn two_engines_in_one_network_namespace_do_not_meet() {
     let name = one.ok(&["exec", "web", "nslookup", "web", "127.0.0.11"]);
     assert!(name.contains("web"), "{name}");
 }
+
+/// How often an engine is killed: enough for every run, or what `DHOW_KILLS` says.
+fn kills() -> u64 {
+    std::env::var("DHOW_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+}
+
+/// What a client does over and over, whether or not there is an engine: all that changes networks.
+fn change(engine: &TestEngine, worker: usize, is_over: &AtomicBool) {
+    let (name, net) = (format!("c{worker}"), format!("n{worker}"));
+    let port = format!("{}:80", 21000 + worker);
+    let more = format!("{}:81", 22000 + worker);
+    let steps: &[&[&str]] = &[
+        &["network", "create", &net],
+        &["run", "-d", "--name", &name, "--network", &net, "-p", &port, IMAGE, "sleep", "1000"],
+        &["network", "connect", "shared", &name],
+        &["update", "--publish-add", &more, &name],
+        &["network", "disconnect", "shared", &name],
+        &["update", "--publish-rm", "81", &name],
+        &["stop", "-t", "0", &name],
+        &["start", &name],
+        &["rm", "-f", &name],
+        &["network", "rm", &net],
+    ];
+    for words in steps.iter().cycle() {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        // One that fails because of what the engine's death left undone is tried again in its turn.
+        engine.dhow(words);
+    }
+}
+
+#[test]
+fn engines_are_killed_amid_changes_of_networks() {
+    let test = "engines_are_killed_amid_changes_of_networks";
+    let Some(mut engine) = TestEngine::start(test) else { return };
+    engine.ok(&["network", "create", "shared"]);
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    for round in 0..kills() {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for worker in 0..2 {
+                let (engine, over) = (&engine, &over);
+                scope.spawn(move || change(engine, worker, over));
+            }
+            std::thread::sleep(Duration::from_millis(200 + seed % 500));
+            engine.strike();
+            over.store(true, Ordering::Relaxed);
+        });
+        engine.kill();
+        engine.open();
+        assert_tidy(&engine, round);
+    }
+    let all = engine.ok(&["ps", "-aq"]);
+    let all: Vec<_> = all.lines().collect();
+    if !all.is_empty() {
+        engine.ok(&[&["rm", "-f"], &all[..]].concat());
+    }
+    engine.ok(&["network", "prune", "-f"]);
+    until("devices go", || (devices() < 12).then_some(()));
+    assert_eq!(std::fs::read_dir(engine.root.join("run/netns")).map_or(0, Iterator::count), 0);
+}
+
+/// Nothing is there that belongs to nobody: namespaces, devices, rules, tables of names.
+fn assert_tidy(engine: &TestEngine, round: u64) {
+    let lines =
+        |words: &[&str]| -> Vec<String> { engine.ok(words).lines().map(str::to_owned).collect() };
+    // Whoever was being started or ended is one or the other soon.
+    let names = |kind: &str| -> Vec<String> {
+        let places = std::fs::read_dir(engine.root.join(kind)).into_iter().flatten().flatten();
+        places.map(|place| place.file_name().to_string_lossy().into_owned()).collect()
+    };
+    until("there are as many namespaces as containers that run", || {
+        let mut running = lines(&["ps", "-q", "--no-trunc"]);
+        let mut pins = names("run/netns");
+        running.sort();
+        pins.sort();
+        (running == pins).then_some(())
+    });
+    let networks = lines(&["network", "ls", "-q", "--no-trunc", "-f", "type=custom"]);
+    let bridges = || {
+        let mut links = dhow_sys::Links::open().expect("a socket");
+        let all = links.list().expect("devices");
+        let names = all.into_iter().map(|link| link.name.to_string_lossy().into_owned());
+        names.collect::<Vec<_>>()
+    };
+    // One that is on record and not there is made again when somebody needs it.
+    let known: Vec<_> = networks.iter().map(|id| format!("br-{}", &id[..12])).collect();
+    for name in bridges().iter().filter(|name| name.starts_with("br-")) {
+        assert!(known.contains(name), "{round}: {name} is of no network");
+    }
+    for table in names("run/network/names") {
+        assert!(networks.contains(&table), "{round}: names of {table}, which is no network");
+    }
+    until("rules are of the ports that are told", || {
+        let rules =
+            |id: &String| engine.ok(&["network", "inspect", "-v", "-f", "{{json .DhowRules}}", id]);
+        let published: usize =
+            networks.iter().map(|id| rules(id).matches("map ports:").count()).sum();
+        let ports = lines(&["ps", "--format", "{{.Ports}}"]).join(",");
+        (published == ports.matches("0.0.0.0:").count()).then_some(())
+    });
+    let told = "{{range .Containers}}{{.Name}}\n{{end}}";
+    let members = |id: &String| lines(&["network", "inspect", "-f", told, id]).len();
+    let members: usize = networks.iter().map(members).sum();
+    // Some are kept ready; never one for each that was there.
+    let ready = 8 + 2 * networks.len();
+    until("devices of those who are gone go", || {
+        let pairs = bridges().into_iter().filter(|name| name.starts_with("veth")).count();
+        (pairs <= members + ready).then_some(())
+    });
+}

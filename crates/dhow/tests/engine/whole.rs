@@ -88,6 +88,13 @@ impl TestEngine {
         until("the engine answers", || self.ask("GET", "/_ping", "").is_some().then_some(()));
     }
 
+    /// Kills the engine while others use it; whoever may change this value says so to it later.
+    pub(crate) fn strike(&self) {
+        let process = self.process.as_ref().expect("an engine");
+        let pid = rustix::process::Pid::from_child(process);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    }
+
     /// Kills the engine.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("an engine");

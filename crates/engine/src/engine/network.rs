@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use dhow_network::{
-    Endpoint, EndpointRequest, NamesConfig, NetworkClass, NetworkError, Sandbox, SandboxId,
-    SandboxRequest,
+    BoundPort, Endpoint, EndpointRequest, NamesConfig, NetworkClass, NetworkError, Sandbox,
+    SandboxId, SandboxRequest,
 };
 
 use super::Shared;
@@ -102,6 +102,42 @@ impl Shared {
         let own = || endpoints.iter().find_map(|one| one.gateway.parse().ok());
         let inside = || endpoints.iter().find_map(|one| one.host_address.parse().ok());
         default.or_else(own).or_else(inside)
+    }
+
+    /// Takes back what a sandbox has and nobody was told of: places in networks, then ports.
+    pub(crate) fn undo_untold(
+        &self,
+        mut sandbox: Sandbox,
+        told: &[EndpointDetails],
+    ) -> Result<Sandbox, Error> {
+        let id = sandbox.id.clone();
+        let networks = self.networks.all(&self.network);
+        let is_told = |key: &str| {
+            let network = networks.iter().find(|network| key_of(network) == key);
+            network.is_some_and(|network| told.iter().any(|one| one.network_id == network.id))
+        };
+        for endpoint in sandbox.endpoints.clone() {
+            if !is_told(&endpoint.network) {
+                sandbox = self.network.disconnect(&id, &endpoint.network, true)?;
+            }
+        }
+        let told: Vec<_> = told.iter().flat_map(|one| &one.ports).collect();
+        let is_told = |port: &BoundPort| {
+            told.iter().any(|told| {
+                told.container_port == port.container_port
+                    && told.host_port == port.host_port
+                    && told.protocol == port.protocol.to_string()
+            })
+        };
+        let ports = sandbox.endpoints.iter().flat_map(|endpoint| &endpoint.ports);
+        let untold: Vec<_> = ports
+            .filter(|port| !is_told(port))
+            .map(|port| (port.container_port, port.protocol, Some(port.host_port)))
+            .collect();
+        match untold.is_empty() {
+            true => Ok(sandbox),
+            false => Ok(self.network.unpublish(&id, &untold)?),
+        }
     }
 
     /// Gives a container's sandbox back; that there is none is no error.

@@ -32,6 +32,9 @@ impl Task {
         self.restore_execs();
         self.find_again().await;
         if !self.gone {
+            self.recover_network().await;
+        }
+        if !self.gone {
             if !self.standing.state.is_active() {
                 self.execs_ended();
             }
@@ -78,7 +81,7 @@ impl Task {
         match &self.standing.state {
             State::Running(_) | State::Paused(_) => self.replace_monitor().await,
             State::Restarting(_) => self.start_again().await,
-            _ => {}
+            _ => self.give_back().await,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dhow_monitor::Request;
 use dhow_network::{Forward, PortMapping, RESOLVER, Sandbox};
@@ -21,6 +22,9 @@ use crate::error::{Error, ErrorClass};
 use crate::events::Event;
 use crate::networks::{Linked, Network, key_of, parse_link, port_mappings};
 use crate::plan::{hostname_file, resolv_conf};
+
+/// How long a monitor is given to begin what an engine that died has told it to.
+const BEGIN_WAIT: Duration = Duration::from_secs(2);
 
 impl Task {
     /// Gives it a place in a network.
@@ -251,6 +255,38 @@ impl Task {
             text.push_str(&format!("{address}\t{name}"));
         }
         std::fs::write(&path, text).map_err(failed("write"))
+    }
+
+    /// What an earlier engine left of its network, perhaps amid a change that nobody was told of: with what does
+    /// not run nothing stays; of what runs, the host has what is on record, and the record what the host has.
+    pub(super) async fn recover_network(&mut self) {
+        let Ok(id) = self.id.parse() else { return };
+        let Ok(sandbox) = self.shared.network.adopt(&id) else { return };
+        if !self.standing.state.is_active() && self.link.is_some() {
+            // The engine before may have said that it is to begin. One that was not told so ends when nobody
+            // is there.
+            tokio::time::sleep(BEGIN_WAIT).await;
+            self.catch_up().await;
+            if !self.standing.state.is_active() {
+                self.link = None;
+            }
+        }
+        if self.gone {
+            return;
+        }
+        if !self.standing.state.is_active() {
+            self.give_back().await;
+            return;
+        }
+        let (shared, told) = (self.shared.clone(), self.standing.endpoints.clone());
+        let undone = spawn_blocking(move || shared.undo_untold(sandbox, &told)).await;
+        let Ok(Ok(sandbox)) = undone else { return };
+        let request = &self.document.request;
+        let found = self.shared.describe(&sandbox, &self.id, &self.name, request);
+        // Files and names follow; what cannot be written now is with the next change.
+        if found != self.standing.endpoints && self.take_in(&sandbox).await.is_ok() {
+            self.note(Vec::new()).await;
+        }
     }
 
     /// Whoever it is linked to may have another address by now.
