@@ -16,4 +16,5 @@ mod names;
 mod networks;
 #[path = "../../../distribution/tests/registry/program.rs"]
 mod registry;
+mod together;
 mod whole;

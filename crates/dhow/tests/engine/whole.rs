@@ -169,7 +169,7 @@ impl TestEngine {
     }
 
     /// The processes that have this engine's roots on their command lines, monitors first of all.
-    fn processes(&self) -> Vec<i32> {
+    pub(crate) fn processes(&self) -> Vec<i32> {
         let root = text(&self.root).as_bytes();
         let entries = fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
