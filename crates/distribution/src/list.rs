@@ -36,9 +36,16 @@ impl Client {
         observer: &dyn Observer,
     ) -> Result<Vec<String>, Error> {
         let listed = async {
-            let site = self.upstream(repository.domain()).await?;
-            let url = site.url(repository, "tags/list");
-            self.names(&site, url, Scopes::pull(repository.path()), observer).await
+            let mut round = self.round(repository);
+            loop {
+                let site = round.next().await?;
+                let url = site.url(repository, "tags/list");
+                let scopes = Scopes::pull(&site.path(repository));
+                match self.names(&site, url, scopes, observer).await {
+                    Ok(tags) => return Ok(round.worked(&site, tags)),
+                    Err(fault) => round.failed(&site, fault, observer)?,
+                }
+            }
         };
         let subject = || Subject::Repository(repository.clone());
         listed.await.map_err(|fault: Fault| fault.at(Action::List, subject()))

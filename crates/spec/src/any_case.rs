@@ -42,10 +42,15 @@ fn end_of_text(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// A document of any shape, with the members of its objects in their order.
-pub(crate) enum Tree {
+/// A JSON document of any shape, with the members of its objects in their order. Read from it, a type finds its
+/// members whatever the case of their letters, as a Go program does.
+#[derive(Debug)]
+pub enum Tree {
+    /// Neither list nor object.
     Plain(Value),
+    /// A list.
     List(Vec<Tree>),
+    /// An object's members; no name stands in it twice.
     Object(Vec<(String, Tree)>),
 }
 

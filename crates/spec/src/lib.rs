@@ -20,6 +20,7 @@ mod query;
 mod reference;
 mod signal;
 
+pub use any_case::Tree as AnyCase;
 pub use capability::CAPABILITY_NAMES;
 pub use digest::{Algorithm, Digest, DigestError};
 pub use json::JsonError;

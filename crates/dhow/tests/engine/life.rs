@@ -27,6 +27,36 @@ fn a_run_passes_output_input_and_code() {
 }
 
 #[test]
+fn clients_in_other_languages_find_what_they_expect() {
+    let test = "clients_in_other_languages_find_what_they_expect";
+    let Some(engine) = TestEngine::start(test) else { return };
+    let ask = |method: &str, path: &str, body: &str| engine.ask(method, path, body).expect("said");
+    engine.ok(&["run", "-d", "--name", "one", IMAGE, "sleep", "1000"]);
+    // Go reads members in any case. An exec's output is framed unless whoever starts it says that it is a terminal.
+    let exec = r#"{"cmd":["echo","word"],"attachStdout":true,"TTY":true}"#;
+    let made = ask("POST", "/containers/one/exec", exec);
+    let id = made.split('"').find(|text| text.len() == 64).expect("an id").to_owned();
+    let told = ask("POST", &format!("/exec/{id}/start"), r#"{"Detach":false}"#);
+    assert!(told.contains("\u{1}\0\0\0\0\0\0\u{6}word\r\n"), "{told:?}");
+    assert!(ask("GET", &format!("/exec/{id}/json"), "").contains(r#""ExitCode":0"#));
+    // Its policy starts it again; whoever waits hears of the end all the same.
+    let restarted =
+        ["--name", "again", "--restart", "always", IMAGE, "sh", "-c", "sleep 1; exit 3"];
+    engine.ok(&[&["run", "-d"], &restarted[..]].concat());
+    assert_eq!(engine.ok(&["wait", "again"]), "3");
+    // What is no archive is said in a stream whose status was sent before.
+    let refused = ask("POST", "/images/load", "no archive");
+    assert!(refused.starts_with("HTTP/1.1 200") && refused.contains("errorDetail"), "{refused}");
+    // Labels of others are no options of ours.
+    let opted = r#"{"Image":"busybox","Cmd":["true"],
+        "NetworkingConfig":{"EndpointsConfig":{"bridge":{"DriverOpts":{"com.example.note":"x"}}}}}"#;
+    assert!(ask("POST", "/containers/create?name=opted", opted).starts_with("HTTP/1.1 201"));
+    engine.ok(&["start", "opted"]);
+    engine.ok(&["network", "create", "with space"]);
+    engine.ok(&["network", "rm", "with space"]);
+}
+
+#[test]
 fn a_container_has_clocks_of_its_own() {
     let Some(engine) = TestEngine::start("a_container_has_clocks_of_its_own") else { return };
     let uptime = |words: &[&str]| {

@@ -144,6 +144,9 @@ pub struct ExecRequest {
 pub struct ExecStart {
     /// Rows and columns of its terminal, if they are known only now.
     pub terminal_size: Option<(u16, u16)>,
+    /// The client wants output as it is. As in Docker, whoever starts an exec says so, and not the exec: that of a
+    /// terminal comes in frames, too, unless they do.
+    pub raw: bool,
 }
 
 /// What is known of an exec.

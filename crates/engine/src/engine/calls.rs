@@ -202,7 +202,10 @@ impl Wait {
     pub async fn done(mut self) -> Waited {
         let (condition, exits) = (self.condition, self.exits);
         let is_so = |view: &Arc<View>| match condition {
-            WaitCondition::NotRunning => view.gone || !view.standing.state.is_active(),
+            // Also at an end that its policy answers with the next start.
+            WaitCondition::NotRunning => {
+                view.gone || view.exits > exits || !view.standing.state.is_active()
+            }
             WaitCondition::NextExit => view.gone || view.exits > exits,
             WaitCondition::Removed => view.gone,
         };

@@ -53,7 +53,11 @@ impl Engine {
         let committed = spawn_blocking(move || commit(&shared, &ours, &view, request)).await;
         let ended = self.shared.images.done_with(&lease).await.map_err(commit_error);
         if paused {
-            entry.call(|task| Box::pin(task.unpause())).await?;
+            match entry.call(|task| Box::pin(task.unpause())).await {
+                // It has ended meanwhile, or somebody else lets it go on.
+                Ok(()) | Err(Error::NotPaused { .. } | Error::NoSuchContainer { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let id = committed??;
         ended?;

@@ -13,7 +13,7 @@ use crate::containers::table::Entry;
 use crate::error::{Error, PausedFor};
 
 /// How long the word of an exec's end may take to come through.
-const SETTLE_TURNS: u32 = 200;
+const SETTLE_TURNS: u32 = 2_000;
 const SETTLE_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 
 impl Engine {

@@ -80,7 +80,11 @@ fn take_option(request: &mut EndpointRequest, name: &str, value: &str) -> Result
             *place = bytes;
             Ok(())
         }
-        _ => Err(Error::Invalid { message: format!("unknown endpoint option: {name}") }),
+        // Ours and Docker's are known; others are labels to whoever sets them.
+        _ if name.starts_with("com.docker.network.") || name.starts_with("dhow.") => {
+            Err(Error::Invalid { message: format!("unknown endpoint option: {name}") })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -154,6 +158,7 @@ mod tests {
         assert!(options(SYSCTLS, "net.ipv4.ip_forward=1").is_err());
         assert!(options(SYSCTLS, "net.ipv4.conf.IFNAME./../x=1").is_err());
         assert_eq!(options(RATE_OUT, "8mbit").unwrap().rate.outward, 1_000_000);
-        assert_eq!(options("x", "y").unwrap_err(), "unknown endpoint option: x");
+        assert_eq!(options("dhow.x", "y").unwrap_err(), "unknown endpoint option: dhow.x");
+        options("com.example.note", "y").expect("somebody's label");
     }
 }

@@ -151,7 +151,7 @@ impl Networks {
     fn check(&self, host: &Host, new: &NewNetwork) -> Result<(), Error> {
         let forbidden =
             |message: String| Err(Error::Network { message, class: ErrorClass::Forbidden });
-        if new.name.trim().is_empty() || new.name.contains(['/', '\0', '\n', ' ']) {
+        if new.name.trim().is_empty() || new.name.contains(['/', '\0', '\n']) {
             let message = format!("invalid network name: {:?}", new.name);
             return Err(Error::Invalid { message });
         }

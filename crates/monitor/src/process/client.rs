@@ -54,7 +54,7 @@ impl Client {
             stdin,
             stdout,
             stderr,
-            multiplexed: multiplexed && !terminal,
+            multiplexed,
             // Without a terminal there are no keys: what comes may be a file.
             keys: Keys::new(if terminal { detach_keys } else { Vec::new() }),
             backlog: Backlog::default(),

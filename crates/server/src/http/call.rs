@@ -2,6 +2,7 @@
 //!
 //! Invariant: a body is read within bounds; one that is no JSON is refused before anything is done.
 
+use dhow_spec::AnyCase;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
@@ -57,16 +58,16 @@ impl Call {
             return Ok(None);
         }
         check_json(self.headers.get(CONTENT_TYPE).map(|value| value.as_bytes()))?;
-        let mut documents = serde_json::Deserializer::from_slice(&bytes).into_iter();
-        let value = match documents.next() {
-            None => return Ok(None),
-            Some(Err(error)) => return Err(ApiError::invalid(format!("invalid JSON: {error}"))),
-            Some(Ok(value)) => value,
+        let invalid = |error| ApiError::invalid(format!("invalid JSON: {error}"));
+        // dockerd reads members in any case of letters, and clients came to rely on it.
+        let mut documents = serde_json::Deserializer::from_slice(&bytes).into_iter::<AnyCase>();
+        let Some(document) = documents.next().transpose().map_err(invalid)? else {
+            return Ok(None);
         };
-        match documents.next() {
-            None => Ok(Some(value)),
-            Some(_) => Err(ApiError::invalid("unexpected content after JSON")),
+        if documents.next().is_some() {
+            return Err(ApiError::invalid("unexpected content after JSON"));
         }
+        T::deserialize(document).map(Some).map_err(invalid)
     }
 }
 

@@ -56,13 +56,14 @@ pub(super) async fn create(
 
 async fn start(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiError> {
     let wanted: StartExec = call.json_or_nothing().await?.unwrap_or_default();
-    let start = ExecStart { terminal_size: wanted.console_size.and_then(size) };
+    let terminal_size = wanted.console_size.and_then(size);
+    let start = ExecStart { terminal_size, raw: wanted.tty };
     if wanted.detach {
         app.engine.exec_start(id, start, None).await?;
         return Ok(Reply::status(StatusCode::OK));
     }
     let target = app.engine.exec_target(id)?;
-    let kind = upgraded_type(&call, target.terminal);
+    let kind = upgraded_type(&call, wanted.tty);
     let (engine, patient) = (app.engine.clone(), wants_patience(&call));
     let then = move |taken: crate::http::takeover::Taken| async move {
         let Ok(ours) = taken.fd.try_clone() else { return };
@@ -76,7 +77,7 @@ async fn start(app: &Arc<App>, mut call: Call, id: &str) -> Result<Reply, ApiErr
                 dhow_wire::Stream::Stdout,
                 u32::try_from(text.len()).unwrap_or(u32::MAX),
             );
-            let frame = if target.terminal { &[][..] } else { &header[..] };
+            let frame = if wanted.tty { &[][..] } else { &header[..] };
             // A client that does not take so little is gone.
             let _ = rustix::io::write(&ours, &[frame, text.as_bytes()].concat());
         }

@@ -166,11 +166,23 @@ async fn load(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
         return Err(ApiError::unsupported("loading more than one platform, but not all"));
     }
     let source = BodyReader::new(call.body);
-    let loaded = app.images.load(source, platform).await?;
+    let loaded = app.images.load(source, platform).await;
+    let (pieces, reply) = Reply::stream("application/json");
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            // As dockerd, which has sent the status before it has read anything: clients look here.
+            let line = JsonMessage::failure(ApiError::from(error).message);
+            tokio::spawn(async move {
+                // A client that is gone hears nothing.
+                let _ = pieces.line(&line, "\r\n").await;
+            });
+            return Ok(reply);
+        }
+    };
     for image in &loaded {
         app.tell_image("load", &image.id, image.name.as_deref().unwrap_or_default()).await;
     }
-    let (pieces, reply) = Reply::stream("application/json");
     tokio::spawn(async move {
         for image in loaded {
             let said = match image.name {

@@ -84,6 +84,8 @@ fn version(app: &App) -> Version {
         }],
         arch,
         kernel_version: kernel,
+        // There is none; clients in Python want the member.
+        go_version: "none".to_owned(),
         ..Version::default()
     }
 }

@@ -122,7 +122,7 @@ impl Task {
         client: Option<ClientStream>,
     ) -> Result<(), Error> {
         let exec = self.execs.get(id).ok_or_else(|| Error::NoSuchExec { id: id.to_owned() })?;
-        let process = self.exec_process(&exec.request, start).await?;
+        let process = self.exec_process(&exec.request, start.clone()).await?;
         exec.check_fresh()?;
         let request = &exec.request;
         let (fd, attach) = match client {
@@ -133,7 +133,7 @@ impl Task {
                     stdout: request.stdout,
                     stderr: request.stderr,
                     detach_keys: keys::parse(request.detach_keys.as_deref())?,
-                    multiplexed: !request.terminal,
+                    multiplexed: !start.raw,
                     read_ahead: client.read_ahead,
                 };
                 (Some(client.fd), Some(attach))
