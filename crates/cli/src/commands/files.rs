@@ -5,13 +5,12 @@ use std::io::{self, Read};
 
 use dhow_spec::Reference;
 
-use super::images::save_to;
+use super::images::put_out;
 use crate::args::{Flag, Matches};
 use crate::cli::Cli;
 use crate::client::{Payload, Request, escape, plain, query};
 use crate::failure::Failure;
 use crate::progress::{Shown, show};
-use crate::session;
 use crate::tree::{Command, Words};
 
 pub(super) const DIFF: Command = Command {
@@ -84,23 +83,8 @@ fn diff(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
 }
 
 fn export(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
-    let output = matches.some("output");
-    if output.is_none() && session::stdout_is_terminal() {
-        return Err(Failure::invalid(
-            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-        ));
-    }
     let path = format!("/containers/{}/export", escape(&matches.words[0]));
-    let request = plain("GET", path);
-    match output {
-        Some(path) => save_to(cli, request, path)?,
-        None => {
-            let mut answer = cli.client()?.send(request)?;
-            let copied = io::copy(&mut answer.body, &mut io::stdout().lock());
-            copied.map_err(Failure::io("write", "output"))?;
-        }
-    }
-    Ok(0)
+    put_out(cli, matches, plain("GET", path))
 }
 
 /// The name that an image gets, as the API wants it.

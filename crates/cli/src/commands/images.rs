@@ -314,16 +314,20 @@ fn load(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
 }
 
 fn save(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
-    let output = matches.some("output");
-    if output.is_none() && session::stdout_is_terminal() {
-        return Err(Failure::invalid(
-            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-        ));
-    }
     let names = matches.words.iter().map(|name| ("names", name.clone()));
     let platforms = matches.list("platform").into_iter().map(|text| ("platform", platform(text)));
     let request = plain("GET", format!("/images/get{}", query(names.chain(platforms))));
-    let Some(path) = output else {
+    put_out(cli, matches, request)
+}
+
+/// Asks for an archive and writes it to the file that `--output` names, else to standard output.
+pub(super) fn put_out(cli: &Cli, matches: &Matches, request: Request<'_>) -> Result<u8, Failure> {
+    let Some(path) = matches.some("output") else {
+        if session::stdout_is_terminal() {
+            return Err(Failure::invalid(
+                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+            ));
+        }
         let mut answer = cli.client()?.send(request)?;
         let copied = io::copy(&mut answer.body, &mut io::stdout().lock());
         copied.map_err(Failure::io("write", "output"))?;
@@ -334,7 +338,7 @@ fn save(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
 }
 
 /// Writes an answer's body to a file, which appears whole or not at all.
-pub(super) fn save_to(cli: &Cli, request: Request<'_>, path: &str) -> Result<(), Failure> {
+fn save_to(cli: &Cli, request: Request<'_>, path: &str) -> Result<(), Failure> {
     let part = format!("{path}.part-{}", std::process::id());
     let mut file = File::create(&part).map_err(Failure::io("open", path))?;
     let sent = cli.client().and_then(|client| client.send(request));

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use super::images::save_to;
+use super::images::put_out;
 use crate::args::{Flag, Matches};
 use crate::cli::Cli;
 use crate::client::{Payload, Request, escape, plain, query};
@@ -56,21 +56,8 @@ pub(super) const RENAME: Command = Command {
 };
 
 fn export(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
-    let output = matches.some("output");
-    if output.is_none() && session::stdout_is_terminal() {
-        return Err(Failure::invalid(
-            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-        ));
-    }
-    let request = plain("GET", format!("/volumes/{}/export", escape(&matches.words[0])));
-    let Some(path) = output else {
-        let mut answer = cli.client()?.send(request)?;
-        let copied = io::copy(&mut answer.body, &mut io::stdout().lock());
-        copied.map_err(Failure::io("write", "output"))?;
-        return Ok(0);
-    };
-    save_to(cli, request, path)?;
-    Ok(0)
+    let path = format!("/volumes/{}/export", escape(&matches.words[0]));
+    put_out(cli, matches, plain("GET", path))
 }
 
 /// At most two words: the second one, if it is there.
