@@ -8,6 +8,7 @@ use rustix::process::Pid;
 
 use super::Monitor;
 use super::backend::Failure;
+use super::task::KILL;
 use crate::connection::ConnectionError;
 use crate::protocol::{ErrorKind, Event, Reply, Request, VERSION};
 
@@ -53,7 +54,7 @@ impl Monitor {
     fn end_if_alone(&mut self) {
         if self.launch.tied && self.peers.is_empty() && self.task.is_some() {
             // One that has ended meanwhile needs no signal.
-            let _ = self.kill(rustix::process::Signal::KILL.as_raw());
+            let _ = self.kill(KILL);
         }
     }
 
@@ -108,6 +109,8 @@ impl Monitor {
                     Err(not_running())
                 }
             }
+            // Whoever sends KILL between two lives need not know that there is no process just now.
+            Request::Kill { signal: KILL } if self.cancel_restart() => Ok(Reply::Ok),
             Request::Kill { .. } if self.task.is_none() => Err(not_running()),
             Request::Kill { signal } => self.kill(signal).map(|()| Reply::Ok),
             Request::Pause => self.pause(),

@@ -16,7 +16,7 @@ use super::station::pipes;
 use super::{Monitor, Token, health, milliseconds, signals};
 use crate::protocol::{ErrorKind, Event, StartFailure, StreamKinds};
 
-const KILL: i32 = Signal::KILL.as_raw();
+pub(super) const KILL: i32 = Signal::KILL.as_raw();
 /// How long a process that has no handler for the stop signal has to set one up after all.
 const GRACE: Duration = Duration::from_millis(10);
 /// Docker's time between the stop signal and KILL.
@@ -286,9 +286,7 @@ impl Monitor {
     /// Asks the container to end, and keeps the policy from starting it again.
     pub(super) fn stop(&mut self, signal: Option<i32>, timeout_s: Option<i64>) -> bool {
         self.policy.cancelled = true;
-        if self.restart_at.take().is_some() {
-            self.record(Event::RestartCancelled);
-            self.leave();
+        if self.cancel_restart() {
             return true;
         }
         let signal = signal.unwrap_or(self.launch.stop_signal);
@@ -308,6 +306,16 @@ impl Monitor {
         if paused {
             self.resume_quietly();
         }
+        true
+    }
+
+    /// Ends a container that waits for its next life; says whether it did.
+    pub(super) fn cancel_restart(&mut self) -> bool {
+        if self.restart_at.take().is_none() {
+            return false;
+        }
+        self.record(Event::RestartCancelled);
+        self.leave();
         true
     }
 

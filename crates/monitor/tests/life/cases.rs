@@ -154,8 +154,7 @@ fn a_terminal_with_detach_keys(place: &Place) {
     place.configure(script, true);
     let mut engine = place.begin(&launch);
     engine.follow();
-    let request =
-        AttachRequest { stdin: true, detach_keys: vec![16, 17], multiplexed: true, ..all_output() };
+    let request = AttachRequest { stdin: true, detach_keys: vec![16, 17], ..all_output() };
     let mut client = engine.attach(request.clone());
     assert!(matches!(engine.ask(&Request::Start), Reply::Started { .. }));
     let mut size = [0; 7];
@@ -281,13 +280,18 @@ fn restarts_by_policy(place: &Place) {
 
 fn a_waiting_restart_is_cancelled(place: &Place) {
     let launch = Launch { restart: RestartPolicy::Always, ..place.launch("exit 0") };
-    let mut engine = place.begin(&launch);
-    engine.start();
-    engine.wait_for(|event| matches!(event, Event::Restarting { count: 4, .. }).then_some(()));
-    assert_eq!(engine.ask(&Request::Stop { signal: None, timeout_s: None }), Reply::Ok);
-    let records = engine.leave();
-    assert_eq!(records.last().unwrap().event, Event::RestartCancelled);
-    place.check_clean();
+    // KILL as well: an engine that sends it may not have heard of the end yet.
+    let stop = Request::Stop { signal: None, timeout_s: None };
+    for (nth, request) in [stop, Request::Kill { signal: 9 }].into_iter().enumerate() {
+        let journal = place.path(&format!("journal.{nth}"));
+        let mut engine = place.begin(&Launch { journal, ..launch.clone() });
+        engine.start();
+        engine.wait_for(|event| matches!(event, Event::Restarting { count: 4, .. }).then_some(()));
+        assert_eq!(engine.ask(&request), Reply::Ok);
+        let records = engine.leave();
+        assert_eq!(records.last().unwrap().event, Event::RestartCancelled);
+        place.check_clean();
+    }
 }
 
 fn execs_have_streams_and_ends(place: &Place) {
@@ -320,7 +324,7 @@ fn execs_have_streams_and_ends(place: &Place) {
 
     let mut request = exec("e3", &["sh", "-c", "stty size; read a; stty size"]);
     request.process.terminal = true;
-    request.attach = Some(attach);
+    request.attach = Some(AttachRequest { multiplexed: false, ..attach });
     let (mut client, theirs) = UnixStream::pair().unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let theirs = OwnedFd::from(theirs);
