@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::registry::Registry;
 use common::{Layer, Root, Seen, engine, layer, plain_tar, read, reference, runtime};
 use dhow_archive::compress::Limits;
-use dhow_engine::{ImageEngineOptions, PullRequest};
+use dhow_engine::{ImageEngineOptions, ImageFilters, PullRequest};
 use dhow_spec::image::{History, ImageConfig, RootFs};
 use dhow_spec::{Platform, Reference};
 use dhow_store::{DiskUsage, Import, LeaseId, LoadLimits, Mounts, View};
@@ -63,6 +63,51 @@ fn what_is_shared_is_neither_fetched_nor_unpacked_again() {
     assert_eq!(seen.counts(), (2, 1), "a configuration and one layer");
     let after = there.store.usage().expect("usage");
     assert_eq!(after.snapshots, before.snapshots + 1);
+}
+
+#[test]
+fn what_is_unpacked_and_can_be_had_again_need_not_be_kept() {
+    let test = "what_is_unpacked_and_can_be_had_again_need_not_be_kept";
+    let Some(registry) = Registry::start(test, None) else { return };
+    let (first, second) = (reference(&registry, "a:1"), reference(&registry, "b:1"));
+    let layers = [layer(&[("low", "1")]), layer(&[("high", "2")])];
+    let (here, there) = (Root::new(), Root::discarding());
+    let target = here.make(&first, &layers);
+    here.push(&first);
+    let seen = Arc::<Seen>::default();
+    assert_eq!(there.pull(&first, &seen), Ok(false));
+    assert_eq!(seen.counts(), (3, 2));
+    let kept = there.store.usage().expect("usage");
+    assert_eq!((kept.blobs, kept.snapshots), (2, 2), "a manifest and a configuration");
+    assert_eq!(read(&there.files(&layers).join("high")), "2");
+    let again = Arc::<Seen>::default();
+    assert_eq!((there.pull(&first, &again), again.counts()), (Ok(true), (0, 0)));
+    let rows = runtime().block_on(there.engine.list(&ImageFilters::default())).expect("a list");
+    assert!(rows[0].manifests[0].available, "{rows:?}");
+
+    // Under another name, with the first one gone, it still goes where it is wanted, as it came.
+    let image = there.store.images().by_name(&first).expect("read").expect("there");
+    there.store.images().tag(&image, &second).expect("a tag");
+    there.store.images().untag(&first).expect("untagged");
+    assert_eq!(there.push(&second), target);
+    assert_eq!(there.store.usage().expect("usage"), kept, "and goes again");
+    let archive = there.path.join("saved.tar");
+    let file = std::fs::File::create(&archive).expect("a file");
+    runtime()
+        .block_on(async {
+            let saved = there.engine.saveable(vec![second.to_string()]).await.expect("it");
+            there.engine.save(saved, None, file).await
+        })
+        .expect("saved");
+    assert!(std::fs::metadata(&archive).expect("a file").len() > 4096);
+    assert_eq!(there.store.usage().expect("usage"), kept);
+
+    // What no registry has is not given up, and what a second image needs is not either.
+    let own = Reference::parse("own:1").expect("a name");
+    there.make(&own, &[layer(&[("own", "3")])]);
+    there.pull(&first, &Arc::default()).expect("a pull");
+    assert_eq!(there.store.usage().expect("usage").blobs, kept.blobs + 3);
+    assert_eq!(there.emptied(), DiskUsage::default());
 }
 
 #[test]

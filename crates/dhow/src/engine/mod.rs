@@ -190,6 +190,7 @@ fn options(settings: &Settings) -> Result<EngineOptions, Failure> {
         defaults: settings.defaults.clone(),
         systemd_cgroups: settings.systemd_cgroups,
         told: told(settings),
+        discard_unpacked_layers: settings.discard_unpacked_layers,
         downloads_max: settings.downloads_max,
         uploads_max: settings.uploads_max,
     })

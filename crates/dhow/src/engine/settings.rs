@@ -44,6 +44,8 @@ pub(super) struct Settings {
     pub(super) ready_fd: Option<u32>,
     /// Only to be read, not to be obeyed.
     pub(super) validate: bool,
+    /// What a registry can serve again is not kept once it is unpacked.
+    pub(super) discard_unpacked_layers: bool,
     pub(super) downloads_max: Option<usize>,
     pub(super) uploads_max: Option<usize>,
     pub(super) defaults: Defaults,
@@ -77,6 +79,7 @@ const SWITCHES: &[&str] = &[
     "allow-direct-routing",
     "cri-containerd",
     "debug",
+    "discard-unpacked-layers",
     "experimental",
     "icc",
     "init",
@@ -161,6 +164,7 @@ impl Settings {
             tls: Tls::default(),
             ready_fd: None,
             validate: false,
+            discard_unpacked_layers: false,
             downloads_max: None,
             uploads_max: None,
             defaults: Defaults::new("dhow".to_owned(), program),
@@ -331,6 +335,7 @@ impl Settings {
             }
             "seccomp-profile" => defaults.seccomp = Some(profile(value).map_err(|e| bad(&e))?),
             "validate" => self.validate = flag()?,
+            "discard-unpacked-layers" => self.discard_unpacked_layers = flag()?,
             "max-concurrent-downloads" => {
                 self.downloads_max = Some(count(value).map_err(|e| bad(&e))?)
             }

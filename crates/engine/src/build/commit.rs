@@ -181,6 +181,8 @@ pub(super) fn give_archive(
     let now = worker.shared.store.now_ms();
     let target = target.clone();
     let image = Image { target, names: Vec::new(), created_ms: now, updated_ms: now };
+    let back = worker.bring_back(&image);
+    back.map_err(|error| BuildFault::Outlet(std::io::Error::other(error)))?;
     let item = SaveItem { image, names: names.to_vec() };
     outlet.begin(kind, None).map_err(BuildFault::Outlet)?;
     let pipe = BufWriter::with_capacity(PIECE_BYTES, Pipe(outlet));

@@ -23,7 +23,7 @@ use super::options::BuildOptions;
 use super::told::{Imported, Used};
 use crate::engine::{Engine, Shared};
 use crate::error::{Error, ErrorClass};
-use crate::images::{ImageEngine, PullRequest};
+use crate::images::{ImageEngine, PullError, PullRequest};
 use crate::plan::resolve_user_in;
 
 /// One build's way to the engine.
@@ -142,6 +142,12 @@ impl EngineWorker {
         }
     }
 
+    /// Has all of an image's blobs here, for as long as the build's lease.
+    pub(super) fn bring_back(&self, image: &Image) -> Result<(), PullError> {
+        let images = std::slice::from_ref(image);
+        self.runtime.block_on(self.shared.images.bring_back(images, &self.lease))
+    }
+
     async fn pull(&self, reference: &Reference, platform: &Platform) -> Result<(), WorkError> {
         let images = self.images_for(reference);
         let request =
@@ -179,7 +185,7 @@ fn not_found(text: &str) -> WorkError {
     WorkError::NotFound { message: format!("No such image: {text}") }
 }
 
-fn pulled(error: crate::images::PullError) -> WorkError {
+fn pulled(error: PullError) -> WorkError {
     match error.class() {
         ErrorClass::NotFound => WorkError::NotFound { message: error.to_string() },
         _ => WorkError::Failed(Box::new(error)),

@@ -63,6 +63,8 @@ pub struct EngineOptions {
     pub told: Told,
     /// Layers that are downloaded at a time; Docker's number if absent.
     pub downloads_max: Option<usize>,
+    /// Layers that are unpacked are not kept as blobs if a registry can serve them again.
+    pub discard_unpacked_layers: bool,
     /// Blobs that are uploaded at a time; Docker's number if absent.
     pub uploads_max: Option<usize>,
 }
@@ -139,6 +141,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
     let processors = std::thread::available_parallelism().map_or(1, Into::into);
     let mut transfers = ImageEngineOptions::standard(processors);
     transfers.downloads_max = options.downloads_max.unwrap_or(transfers.downloads_max);
+    transfers.discard_unpacked_layers = options.discard_unpacked_layers;
     transfers.uploads_max = options.uploads_max.unwrap_or(transfers.uploads_max);
     let images = ImageEngine::new(store.clone(), snapshots.clone(), options.client, transfers);
     let networks = Networks::open(store.db().clone(), options.network_options)

@@ -60,12 +60,21 @@ impl ImageEngine {
         platform: Option<Platform>,
         sink: impl Write + Send + 'static,
     ) -> Result<(), ImagesError> {
+        let pull = |error| ImagesError::Pull(Box::new(error));
+        let lease = self.begin_lease().await.map_err(pull)?;
+        let images: Vec<Image> = items.0.iter().map(|item| item.image.clone()).collect();
+        let back = self.bring_back(&images, &lease).await.map_err(pull);
         let engine = self.clone();
-        self.wait(move || {
-            engine.store.save(&items.0, platform.as_ref(), sink).map_err(ImagesError::Save)?;
-            Ok(())
-        })
-        .await
+        let saved = self.wait(move || {
+            let saved = back.and_then(|()| {
+                let saved = engine.store.save(&items.0, platform.as_ref(), sink);
+                saved.map(drop).map_err(ImagesError::Save)
+            });
+            engine.store.end_lease(&lease)?;
+            saved
+        });
+        saved.await?;
+        self.discard_unpacked().await.map_err(pull)
     }
 
     /// Reads images from an archive; with a platform, only that platform's image of each.

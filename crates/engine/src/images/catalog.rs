@@ -212,10 +212,13 @@ impl ImageEngine {
                 ManifestKind::Other => (ManifestRowKind::Other, Vec::new()),
             };
             content += manifest.content_bytes;
+            // Layers that were discarded once they were unpacked are no loss.
+            let is_unpacked =
+                !chain.is_empty() && chain.iter().all(|chain| unpacked.contains_key(chain));
             manifests.push(ManifestRow {
                 descriptor: manifest.descriptor,
                 kind,
-                available: manifest.missing.is_empty(),
+                available: manifest.missing.is_empty() || is_unpacked,
                 content_bytes: manifest.content_bytes,
                 unpacked_bytes: chain.iter().filter_map(|chain| unpacked.get(chain)).sum(),
             });

@@ -35,7 +35,9 @@ impl PullError {
             Self::Image { .. } => ErrorClass::Invalid,
             Self::Store(error) => of_store(error),
             Self::Ended => ErrorClass::Unavailable,
-            Self::Layer { .. } | Self::Content(_) | Self::Db(_) => ErrorClass::Internal,
+            Self::Layer { .. } | Self::Content(_) | Self::Db(_) | Self::Whole(_) => {
+                ErrorClass::Internal
+            }
         }
     }
 }
@@ -46,6 +48,7 @@ impl PushError {
         match self {
             Self::NoImage { .. } | Self::Incomplete { .. } => ErrorClass::NotFound,
             Self::Registry(error) => of_registry(error.class()),
+            Self::Discarded(error) => error.class(),
             Self::Store(error) => of_store(error),
             Self::Ended => ErrorClass::Unavailable,
             Self::Content(_) => ErrorClass::Internal,

@@ -41,6 +41,8 @@ pub enum PullError {
     Store(StoreImageError),
     /// The store's database.
     Db(DbError),
+    /// The store as a whole.
+    Whole(Box<StoreError>),
     /// The pull was ended from outside.
     Ended,
 }
@@ -97,6 +99,8 @@ pub enum PushError {
     },
     /// The registry, or the way to it.
     Registry(Box<dhow_distribution::Error>),
+    /// A layer that was discarded once it was unpacked.
+    Discarded(Box<PullError>),
     /// The store's content.
     Content(ContentError),
     /// The store's images.
@@ -193,6 +197,7 @@ impl fmt::Display for PullError {
             Self::Content(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Db(error) => error.fmt(f),
+            Self::Whole(error) => error.fmt(f),
             Self::Ended => f.write_str("the pull was interrupted; pulling again continues it"),
         }
     }
@@ -211,6 +216,7 @@ impl fmt::Display for PushError {
                 "push {image}: {blob} is not here; pull the image again to have all of it"
             ),
             Self::Registry(error) => error.fmt(f),
+            Self::Discarded(error) => error.fmt(f),
             Self::Content(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Ended => f.write_str("the push was interrupted; pushing again continues it"),

@@ -8,6 +8,7 @@
 mod archive;
 mod catalog;
 mod class;
+mod discard;
 mod error;
 mod fetch;
 mod hello;

@@ -24,6 +24,8 @@ pub struct ImageEngineOptions {
     pub layer_entries_max: u64,
     /// How owners are moved; device nodes are made only where they are not.
     pub owners: Owners,
+    /// Layers that are unpacked are not kept as blobs if a registry can serve them again.
+    pub discard_unpacked_layers: bool,
     /// Whether device nodes in layers are made.
     pub devices_allowed: bool,
 }
@@ -38,6 +40,7 @@ impl ImageEngineOptions {
             layer_bytes_max: 1 << 40,
             layer_entries_max: 50_000_000,
             owners: Owners::SAME,
+            discard_unpacked_layers: false,
             devices_allowed: true,
         }
     }

@@ -105,6 +105,7 @@ impl ImageEngine {
         let pulled = work.bring(request, &found).await?;
         let store = self.store.clone();
         blocking(move || store.end_lease(&lease)).await??;
+        self.discard_unpacked().await?;
         Ok(pulled)
     }
 
@@ -117,6 +118,7 @@ impl ImageEngine {
     ) -> Result<Option<Pulled>, PullError> {
         let (store, snapshots) = (self.store.clone(), self.snapshots.clone());
         let (reference, platform) = (request.reference.clone(), platform.clone());
+        let discards = self.options.discard_unpacked_layers;
         let whole = blocking(move || {
             let image = store.images().by_name(&reference).ok()??;
             let selected = store.images().select(&image, &platform).ok()?;
@@ -124,9 +126,9 @@ impl ImageEngine {
                 Some(top) => snapshots.contains(top).ok()?,
                 None => true,
             };
-            let blobs = selected.manifest.layers.iter().map(|layer| layer.digest);
+            let mut blobs = selected.manifest.layers.iter().map(|layer| layer.digest);
             let here =
-                blobs.into_iter().all(|blob| store.content().contains(&blob).unwrap_or(false));
+                discards || blobs.all(|blob| store.content().contains(&blob).unwrap_or(false));
             (unpacked && here).then_some(image.target)
         });
         let Some(target) = whole.await? else { return Ok(None) };

@@ -60,6 +60,7 @@ impl ImageEngine {
         let ended =
             blocking(move || store.end_lease(&lease)).await.map_err(|_| PushError::Ended)?;
         ended.map_err(StoreImageError::Db)?;
+        self.discard_unpacked().await.map_err(|error| PushError::Discarded(Box::new(error)))?;
         pushed
     }
 
@@ -98,6 +99,8 @@ impl ImageEngine {
         lease: &LeaseId,
     ) -> Result<Descriptor, PushError> {
         let (image, store) = (self.packed(image, lease).await?, self.store.clone());
+        let back = self.bring_back(std::slice::from_ref(&image), lease).await;
+        back.map_err(|error| PushError::Discarded(Box::new(error)))?;
         let cargo = blocking(move || load(store.content(), &image, &store.images().blobs(&image)?));
         let cargo = cargo.await.map_err(|_| PushError::Ended)??;
         let transfers = Transfers(watcher);

@@ -40,15 +40,26 @@ impl Root {
         Self::open(scratch(), Steps::unwatched())
     }
 
+    /// One that keeps no blob of what is unpacked and can be had again.
+    pub(crate) fn discarding() -> Self {
+        let options =
+            ImageEngineOptions { discard_unpacked_layers: true, ..ImageEngineOptions::standard(2) };
+        Self::open_with(scratch(), Steps::unwatched(), options)
+    }
+
     /// The one at `path`, whoever had it before.
     pub(crate) fn open(path: PathBuf, steps: Steps) -> Self {
+        Self::open_with(path, steps, ImageEngineOptions::standard(2))
+    }
+
+    fn open_with(path: PathBuf, steps: Steps, transfers: ImageEngineOptions) -> Self {
         let options = StoreOptions { root: path.clone(), clock: Clock::system(), steps };
         let store = Arc::new(Store::open(options).expect("a store"));
         // The driver that works on any file system, as any user.
         let driver =
             Vfs::open(&store.driver_dir("vfs").expect("a folder"), false).expect("a driver");
         let snapshots = Arc::new(Snapshots::new(store.db(), Box::new(driver)));
-        let engine = engine(&store, &snapshots, ImageEngineOptions::standard(2));
+        let engine = engine(&store, &snapshots, transfers);
         Self { kept: false, path, store, snapshots, engine }
     }
 

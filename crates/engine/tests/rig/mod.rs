@@ -268,6 +268,7 @@ pub(crate) fn options(root: &Path, program: PathBuf) -> EngineOptions {
         systemd_cgroups: false,
         told: Default::default(),
         downloads_max: None,
+        discard_unpacked_layers: false,
         uploads_max: None,
     }
 }

@@ -224,7 +224,8 @@ impl Content {
         Ok(self.shared.db.add_source(digest, repository)?)
     }
 
-    /// Repositories that have served the blob, in the order of their names.
+    /// Repositories that have served the blob, in the order of their names; also of one that an image names and
+    /// that was discarded.
     pub fn sources(&self, digest: &Digest) -> Result<Vec<dhow_spec::Repository>> {
         Ok(self.shared.db.sources(digest)?)
     }

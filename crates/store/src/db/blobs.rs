@@ -70,7 +70,7 @@ impl Db {
         })
     }
 
-    /// Repositories that have served a blob.
+    /// Repositories that have served a blob, which need not be here any more.
     pub(crate) fn sources(&self, digest: &Digest) -> Result<Vec<Repository>, DbError> {
         let texts: Vec<String> = self.read(|connection| {
             connection

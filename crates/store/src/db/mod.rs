@@ -9,6 +9,7 @@
 mod blobs;
 mod builds;
 mod containers;
+mod discard;
 mod error;
 mod events;
 mod images;

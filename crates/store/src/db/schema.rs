@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// The newest schema that we know.
@@ -157,6 +158,23 @@ mod tests {
             )
             .expect("one row");
         assert_eq!(found, ("created".to_owned(), 7, "asked".to_owned()));
+    }
+
+    #[test]
+    fn sources_outlive_their_blobs() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("dhow.db");
+        let mut connection = open(&path);
+        migrate_by(&STEPS[..6], &mut connection, &path, 0).expect("the sixth schema");
+        let known = "INSERT INTO blobs VALUES ('sha256:a', 1, 2);
+            INSERT INTO sources VALUES ('sha256:a', 'example.com/a')";
+        connection.execute_batch(known).expect("a blob");
+        migrate(&mut connection, &path, 6).expect("the newest");
+        connection.execute_batch("DELETE FROM blobs").expect("no blob");
+        let found: String = connection
+            .query_row("SELECT repository FROM sources", [], |row| row.get(0))
+            .expect("one row");
+        assert_eq!(found, "example.com/a");
     }
 
     #[test]

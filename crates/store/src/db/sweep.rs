@@ -77,6 +77,11 @@ fn sweep(connection: &Connection, names: &Arc<Names>, now: i64) -> rusqlite::Res
         delete.execute([snapshot.number.as_i64()])?;
     }
     connection.execute("DELETE FROM leases WHERE expires_ms <= ?1", params![now])?;
+    let unkept_sources = format!(
+        "{ALIVE_BLOBS} DELETE FROM sources
+         WHERE digest NOT IN (SELECT digest FROM alive_blobs)"
+    );
+    connection.prepare_cached(&unkept_sources)?.execute([now])?;
     let gone = |(digest, _): &&(Digest, u64)| blobs.digests().contains(digest);
     let blob_bytes = match blobs.digests().len() == dead.len() {
         true => dead.iter().map(|(_, size)| size).sum(),

@@ -66,6 +66,15 @@ impl Store {
         first.map_or(Ok(collected), Err)
     }
 
+    /// Removes the blobs of layers that are unpacked and that a repository has served; gives how many.
+    pub fn discard_unpacked(&self) -> Result<u64, StoreError> {
+        let departure = self.db.forget_unpacked(self.content.names())?;
+        for digest in departure.digests() {
+            self.content.unlink_blob(digest)?;
+        }
+        Ok(departure.digests().len() as u64)
+    }
+
     fn discard_ingests(
         &self,
         options: CollectOptions,
