@@ -15,15 +15,17 @@ mod files;
 mod git;
 mod lint;
 mod observer;
+mod reads;
 mod worker;
 
 pub use build::{Ask, Built, Named, build};
-pub use context::{Context, ContextError, ContextLimits};
+pub use context::{Context, ContextError, ContextLimits, Data, Known};
 pub use error::{BuildError, Fault};
 pub use files::{FileInfo, FileKind, Files, FilesError};
 pub use git::{GitSource, GitSourceError};
 pub use lint::{Lint, LintAsk, LintWarning, Rule, lint};
 pub use observer::{Event, Observer};
+pub use reads::Reads;
 pub use worker::{
     AgentMount, Base, Bind, CacheMount, Checkout, Fetched, Layer, Once, Ran, Record, RunStep,
     SecretMount, TmpfsMount, WorkError, Worker,

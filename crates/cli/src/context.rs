@@ -1,33 +1,54 @@
-//! A directory as the context of a build: walked by its ignore file, and read as an archive.
+//! A directory as the context of a build: walked by its ignore file, told of as a listing, and read as an archive.
 //!
 //! Invariant: what the ignore file excludes is not looked into, unless an exception may be for something in it; the
 //! Dockerfile and the ignore file travel all the same, for the engine needs them and leaves them out itself. Owners
 //! do not travel: they mean nothing elsewhere.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use dhow_archive::hash::Hasher;
 use dhow_archive::ignore::{Patterns, Seen};
+use dhow_archive::listing::{self, BODY_BYTES_MAX, Listed, ListedKind, Stamp};
 use dhow_archive::tar::{Content, Entry, Kind, Metadata, Time, Writer};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 
 use crate::failure::Failure;
 
 /// Bytes of a file that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// What was changed so short a time ago may be changed again without another time.
+const RACY_NS: i128 = 100_000_000;
+/// The same where times have no fractions.
+const RACY_COARSE_NS: i128 = 2_000_000_000;
 
 /// A directory on its way to the engine.
 pub(crate) struct Context {
-    /// Files that are left, in order.
-    left: VecDeque<Item>,
-    /// A Dockerfile from elsewhere, and its name in the archive.
-    extra: Option<(String, Vec<u8>)>,
+    /// What travels, in order.
+    items: Vec<Item>,
+    /// By what the engine is to know it the next time.
+    name: Hasher,
+}
+
+/// What travels of a directory.
+struct Item {
+    listed: Listed,
+    /// The directory that it is below; nothing where its bytes are at hand.
+    root: Option<Rc<Path>>,
+    /// How much of its path is the place in the archive that the directory goes to.
+    into: usize,
+}
+
+/// A context as an archive, or some files of it.
+pub(crate) struct Archive<'a> {
+    left: Box<dyn Iterator<Item = &'a Item> + 'a>,
     sink: Sink,
     writer: Option<Writer<Sink>>,
     file: Option<Bytes>,
@@ -35,15 +56,6 @@ pub(crate) struct Context {
     /// Bytes that were made and not read yet.
     ready: Vec<u8>,
     at: usize,
-}
-
-/// A file that is to travel.
-struct Item {
-    /// The directory that it is below.
-    root: Rc<Path>,
-    /// The directory of the archive that it goes to; empty for the archive itself.
-    into: Rc<str>,
-    path: PathBuf,
 }
 
 /// A file that is being read, and how much of it is left.
@@ -73,26 +85,241 @@ impl Context {
     ) -> Result<Self, Failure> {
         let ignore = read_ignore(root, dockerfile)?;
         let always = [dockerfile, ".dockerignore", &format!("{dockerfile}.dockerignore")];
-        Ok(Self::of(walk(root, "", &ignore, &always)?, extra))
+        let mut context = Self::empty();
+        context.tree(root, "", &ignore, &always)?;
+        context.extra(extra);
+        Ok(context)
     }
 
     /// Sends another directory along, below one of the archive's.
     pub(crate) fn add(&mut self, root: &Path, into: &str, ignores: bool) -> Result<(), Failure> {
         let ignore = if ignores { read_ignore(root, "Dockerfile")? } else { Vec::new() };
-        self.left.extend(walk(root, into, &ignore, &[])?);
-        Ok(())
+        self.tree(root, into, &ignore, &[])
     }
 
     /// One file and nothing else.
     pub(crate) fn of_file(name: &str, bytes: Vec<u8>) -> Self {
-        Self::of(VecDeque::new(), Some((name.to_owned(), bytes)))
+        let mut context = Self::empty();
+        context.extra(Some((name.to_owned(), bytes)));
+        context
     }
 
-    fn of(left: VecDeque<Item>, extra: Option<(String, Vec<u8>)>) -> Self {
+    fn empty() -> Self {
+        let mut name = Hasher::new(dhow_spec::Algorithm::Sha256);
+        name.update(rustix::system::uname().nodename().to_bytes_with_nul());
+        Self { items: Vec::new(), name }
+    }
+
+    fn extra(&mut self, extra: Option<(String, Vec<u8>)>) {
+        let Some((name, bytes)) = extra else { return };
+        let kind = ListedKind::Body(bytes);
+        let modified = Time::default();
+        let listed = Listed { path: name.into_bytes(), kind, mode: 0o600, modified };
+        self.items.push(Item { listed, root: None, into: 0 });
+    }
+
+    /// How many files, directories and links there are.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.items.len()).unwrap_or(u32::MAX)
+    }
+
+    /// By what the engine is to know it the next time: whose it is, and where.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone().finish().digest.hex().to_string()
+    }
+
+    /// What there is, without the bytes of files.
+    pub(crate) fn listing(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.items.len() * 96);
+        // Memory takes what is written.
+        let written = listing::begin(&mut bytes)
+            .and_then(|()| {
+                self.items.iter().try_for_each(|item| listing::write(&mut bytes, &item.listed))
+            })
+            .and_then(|()| listing::end(&mut bytes));
+        debug_assert!(written.is_ok(), "paths are not so long");
+        bytes
+    }
+
+    /// Everything.
+    pub(crate) fn archive(&self) -> Archive<'_> {
+        Archive::of(Box::new(self.items.iter()))
+    }
+
+    /// The files of these numbers in the listing.
+    pub(crate) fn files(&self, numbers: &BTreeSet<u32>) -> Archive<'_> {
+        let numbers: Vec<u32> = numbers.iter().copied().collect();
+        Archive::of(Box::new(numbers.into_iter().filter_map(|at| self.items.get(at as usize))))
+    }
+
+    /// What of a directory travels; `always` are paths that do whatever is ignored.
+    fn tree(
+        &mut self,
+        root: &Path,
+        into: &str,
+        ignore: &[u8],
+        always: &[&str],
+    ) -> Result<(), Failure> {
+        self.name.update(into.as_bytes());
+        self.name.update(b"\0");
+        self.name.update(root.as_os_str().as_bytes());
+        self.name.update(b"\0");
+        let patterns = Patterns::parse(ignore).map_err(|error| {
+            Failure::Invalid(format!("{}: {error}", root.join(".dockerignore").display()))
+        })?;
+        let mut walk = Walk { root: root.into(), into, now: now_ns(), always };
+        let mut todo: Vec<(Vec<u8>, Seen)> = vec![(Vec::new(), patterns.start())];
+        while let Some((directory, seen)) = todo.pop() {
+            let deeper = walk.directory(&directory, &seen, &patterns, &mut self.items);
+            let deeper = deeper.map_err(|(path, source)| {
+                let path = walk.root.join(OsStr::from_bytes(&path));
+                Failure::io("read", path.display().to_string())(source)
+            })?;
+            todo.extend(deeper.into_iter().rev());
+        }
+        Ok(())
+    }
+}
+
+/// A directory that is being walked.
+struct Walk<'a> {
+    root: Rc<Path>,
+    /// The directory of the archive that it goes to; empty for the archive itself.
+    into: &'a str,
+    /// When that began.
+    now: i128,
+    /// Paths that travel whatever is ignored.
+    always: &'a [&'a str],
+}
+
+impl Walk<'_> {
+    /// Adds what is in one directory; gives the directories in it that are to be walked.
+    #[expect(clippy::type_complexity, reason = "directories, or where it failed and why")]
+    fn directory(
+        &mut self,
+        directory: &[u8],
+        seen: &Seen,
+        patterns: &Patterns,
+        items: &mut Vec<Item>,
+    ) -> Result<Vec<(Vec<u8>, Seen)>, (Vec<u8>, io::Error)> {
+        let at = |path: &[u8]| {
+            let path = path.to_vec();
+            move |errno: rustix::io::Errno| (path, io::Error::from(errno))
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = self.root.join(OsStr::from_bytes(directory));
+        let opened = openat(CWD, &place, flags, Mode::empty()).map_err(at(directory))?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&opened).map_err(at(directory))? {
+            let entry = entry.map_err(at(directory))?;
+            let name = entry.file_name();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push((name.to_owned(), entry.file_type()));
+            }
+        }
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut deeper = Vec::new();
+        for (name, kind) in names {
+            let path = match directory {
+                b"" => name.to_bytes().to_vec(),
+                directory => [directory, b"/", name.to_bytes()].concat(),
+            };
+            let look = || statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(at(&path));
+            let kind = match kind {
+                FileType::Unknown => FileType::from_raw_mode(look()?.st_mode),
+                kind => kind,
+            };
+            let is_directory = kind == FileType::Directory;
+            let (ignored, seen) = patterns.check(&path, seen);
+            let always = self.always.iter().any(|wanted| wanted.as_bytes() == path);
+            if !ignored || always {
+                let found = look()?;
+                let target = match FileType::from_raw_mode(found.st_mode) {
+                    FileType::Symlink => {
+                        readlinkat(&opened, &name, Vec::new()).map_err(at(&path))?.into_bytes()
+                    }
+                    _ => Vec::new(),
+                };
+                items.extend(self.item(&path, &found, target, always));
+            }
+            if is_directory && (!ignored || self.is_wanted_below(&path, patterns)) {
+                deeper.push((path, seen));
+            }
+        }
+        Ok(deeper)
+    }
+
+    /// Whether something in an ignored directory may be wanted.
+    fn is_wanted_below(&self, path: &[u8], patterns: &Patterns) -> bool {
+        let leads = |wanted: &&str| {
+            let wanted = wanted.as_bytes();
+            wanted.starts_with(path) && wanted.get(path.len()) == Some(&b'/')
+        };
+        patterns.may_except_below(path) || self.always.iter().any(leads)
+    }
+
+    /// What a listing says of a file; nothing for sockets, which are in no archive, and devices, which mean nothing
+    /// elsewhere.
+    fn item(&self, path: &[u8], found: &Stat, target: Vec<u8>, always: bool) -> Option<Item> {
+        let size = u64::try_from(found.st_size).unwrap_or(0);
+        let kind = match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => ListedKind::Directory,
+            FileType::Symlink => ListedKind::Symlink(target),
+            FileType::Fifo => ListedKind::Fifo,
+            FileType::RegularFile => match self.body(path, size, always) {
+                Some(body) => ListedKind::Body(body),
+                None => ListedKind::File { size, stamp: self.stamp(found) },
+            },
+            _ => return None,
+        };
+        let (path, into) = match self.into {
+            "" => (path.to_vec(), 0),
+            into => ([into.as_bytes(), b"/", path].concat(), into.len() + 1),
+        };
+        let mode = (found.st_mode & 0o7777) as u16;
+        let modified = time(found.st_mtime, found.st_mtime_nsec);
+        let listed = Listed { path, kind, mode, modified };
+        Some(Item { listed, root: Some(self.root.clone()), into })
+    }
+
+    /// The bytes of a small file that the engine needs in any case.
+    fn body(&self, path: &[u8], size: u64, always: bool) -> Option<Vec<u8>> {
+        if !always || size > BODY_BYTES_MAX as u64 {
+            return None;
+        }
+        // One that cannot be read is told of where it is sent.
+        let body = std::fs::read(self.root.join(OsStr::from_bytes(path))).ok()?;
+        Some(body).filter(|body| body.len() <= BODY_BYTES_MAX)
+    }
+
+    /// What a file is known again by; nothing where it was changed just now.
+    fn stamp(&self, found: &Stat) -> Option<Stamp> {
+        let changed = time(found.st_ctime, found.st_ctime_nsec);
+        let at = i128::from(changed.seconds) * 1_000_000_000 + i128::from(changed.nanoseconds);
+        let racy = if changed.nanoseconds == 0 { RACY_COARSE_NS } else { RACY_NS };
+        (at + racy < self.now).then_some(Stamp {
+            device: found.st_dev,
+            inode: found.st_ino,
+            changed,
+        })
+    }
+}
+
+fn now_ns() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.ok().and_then(|since| i128::try_from(since.as_nanos()).ok()).unwrap_or(0)
+}
+
+fn time(seconds: i64, nanoseconds: impl TryInto<u32>) -> Time {
+    Time { seconds, nanoseconds: nanoseconds.try_into().unwrap_or(0) }
+}
+
+impl<'a> Archive<'a> {
+    fn of(left: Box<dyn Iterator<Item = &'a Item> + 'a>) -> Self {
         let sink = Sink::default();
         let writer = Some(Writer::new(sink.clone()));
         let piece = vec![0; PIECE_BYTES];
-        Self { left, extra, sink, writer, file: None, piece, ready: Vec::new(), at: 0 }
+        Self { left, sink, writer, file: None, piece, ready: Vec::new(), at: 0 }
     }
 
     /// Makes some more bytes; false at the end.
@@ -112,25 +339,15 @@ impl Context {
             }
             return Ok(true);
         }
-        if let Some(Item { root, into, path }) = self.left.pop_front() {
-            let at = |error: io::Error| {
-                let place = root.join(&path);
-                io::Error::new(error.kind(), format!("{}: {error}", place.display()))
-            };
-            if let Some((mut entry, file)) = entry(&root, &path).map_err(at)? {
-                if !into.is_empty() {
-                    entry.path = [into.as_bytes(), b"/", &entry.path].concat();
-                }
-                writer.begin(&entry).map_err(io::Error::other)?;
-                self.file = file;
+        if let Some(item) = self.left.next() {
+            let (entry, file) = item.entry().map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", item.place().display()))
+            })?;
+            writer.begin(&entry).map_err(io::Error::other)?;
+            if let ListedKind::Body(body) = &item.listed.kind {
+                writer.write_all(body)?;
             }
-            return Ok(true);
-        }
-        if let Some((name, bytes)) = self.extra.take() {
-            let kind = Kind::File(Content::plain(bytes.len() as u64));
-            let metadata = Metadata { mode: 0o600, ..Metadata::default() };
-            let entry = Entry { path: name.into_bytes(), kind, metadata };
-            writer.append(&entry, &*bytes).map_err(io::Error::other)?;
+            self.file = file;
             return Ok(true);
         }
         if let Some(writer) = self.writer.take() {
@@ -140,7 +357,35 @@ impl Context {
     }
 }
 
-impl Read for Context {
+impl Item {
+    /// Where it is on this machine.
+    fn place(&self) -> PathBuf {
+        let path = OsStr::from_bytes(&self.listed.path[self.into..]);
+        self.root.as_ref().map_or_else(|| path.into(), |root| root.join(path))
+    }
+
+    /// What an archive says of it, and the file if it has bytes that are not at hand.
+    fn entry(&self) -> io::Result<(Entry, Option<Bytes>)> {
+        let mut file = None;
+        let kind = match &self.listed.kind {
+            ListedKind::Directory => Kind::Directory,
+            ListedKind::Symlink(target) => Kind::Symlink { target: target.clone() },
+            ListedKind::Fifo => Kind::Fifo,
+            ListedKind::Body(body) => Kind::File(Content::plain(body.len() as u64)),
+            ListedKind::File { .. } => {
+                let opened = File::open(self.place())?;
+                let size = opened.metadata()?.len();
+                file = Some((opened, size)).filter(|(_, size)| *size > 0);
+                Kind::File(Content::plain(size))
+            }
+        };
+        let Listed { path, mode, modified, .. } = &self.listed;
+        let metadata = Metadata { mode: *mode, modified: *modified, ..Metadata::default() };
+        Ok((Entry { path: path.clone(), kind, metadata }, file))
+    }
+}
+
+impl Read for Archive<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.ready.len() {
             self.at = 0;
@@ -158,57 +403,6 @@ impl Read for Context {
     }
 }
 
-/// What of a directory travels; `always` are paths that do whatever is ignored.
-fn walk(
-    root: &Path,
-    into: &str,
-    ignore: &[u8],
-    always: &[&str],
-) -> Result<VecDeque<Item>, Failure> {
-    let patterns = Patterns::parse(ignore).map_err(|error| {
-        Failure::Invalid(format!("{}: {error}", root.join(".dockerignore").display()))
-    })?;
-    let (shared, into): (Rc<Path>, Rc<str>) = (root.into(), into.into());
-    let mut left = VecDeque::new();
-    let mut todo: Vec<(PathBuf, Seen)> = vec![(PathBuf::new(), patterns.start())];
-    while let Some((directory, seen)) = todo.pop() {
-        let mut deeper = Vec::new();
-        for (name, is_directory) in names(&root.join(&directory))? {
-            let path = directory.join(name);
-            let bytes = path.as_os_str().as_bytes();
-            let (ignored, seen) = patterns.check(bytes, &seen);
-            let leads = |wanted: &&str| {
-                let wanted = wanted.as_bytes();
-                wanted.starts_with(bytes) && wanted.get(bytes.len()) == Some(&b'/')
-            };
-            let wanted_below =
-                is_directory && (patterns.may_except_below(bytes) || always.iter().any(leads));
-            if !ignored || always.iter().any(|wanted| wanted.as_bytes() == bytes) {
-                let (root, into) = (shared.clone(), into.clone());
-                left.push_back(Item { root, into, path: path.clone() });
-            }
-            if is_directory && (!ignored || wanted_below) {
-                deeper.push((path, seen));
-            }
-        }
-        todo.extend(deeper.into_iter().rev());
-    }
-    Ok(left)
-}
-
-/// The names in a directory, in order, and which of them are directories.
-fn names(place: &Path) -> Result<Vec<(OsString, bool)>, Failure> {
-    let failed = || place.display().to_string();
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(place).map_err(Failure::io("read", failed()))? {
-        let entry = entry.map_err(Failure::io("read", failed()))?;
-        let kind = entry.file_type().map_err(Failure::io("look at", failed()))?;
-        names.push((entry.file_name(), kind.is_dir()));
-    }
-    names.sort();
-    Ok(names)
-}
-
 fn read_ignore(root: &Path, dockerfile: &str) -> Result<Vec<u8>, Failure> {
     for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
         let path = root.join(name);
@@ -219,40 +413,6 @@ fn read_ignore(root: &Path, dockerfile: &str) -> Result<Vec<u8>, Failure> {
         }
     }
     Ok(Vec::new())
-}
-
-/// What an archive says of a file, and the file if it has bytes; nothing for sockets.
-fn entry(root: &Path, path: &Path) -> io::Result<Option<(Entry, Option<Bytes>)>> {
-    let place = root.join(path);
-    let found = std::fs::symlink_metadata(&place)?;
-    let kind = found.file_type();
-    let mut file = None;
-    let kind = if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_symlink() {
-        let target = std::fs::read_link(&place)?;
-        Kind::Symlink { target: target.into_os_string().into_vec() }
-    } else if kind.is_file() {
-        let opened = File::open(&place)?;
-        let size = opened.metadata()?.len();
-        file = Some((opened, size)).filter(|(_, size)| *size > 0);
-        Kind::File(Content::plain(size))
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else {
-        // Sockets are in no archive; devices mean nothing elsewhere.
-        return Ok(None);
-    };
-    let metadata = Metadata {
-        mode: (found.mode() & 0o7777) as u16,
-        modified: Time {
-            seconds: found.mtime(),
-            nanoseconds: u32::try_from(found.mtime_nsec()).unwrap_or(0),
-        },
-        ..Metadata::default()
-    };
-    let path = path.as_os_str().as_bytes().to_vec();
-    Ok(Some((Entry { path, kind, metadata }, file)))
 }
 
 #[cfg(test)]
@@ -276,7 +436,7 @@ mod tests {
         put("secret", "no");
         let extra = Some((".dockerfile.x".to_owned(), b"FROM x".to_vec()));
         let context = Context::walk(&root, "Dockerfile", extra).expect("a context");
-        let mut reader = Reader::new(context, Options::GENERAL);
+        let mut reader = Reader::new(context.archive(), Options::GENERAL);
         let mut names = Vec::new();
         while let Some(entry) = reader.next_entry().expect("an entry") {
             names.push(String::from_utf8_lossy(&entry.path).into_owned());
@@ -284,5 +444,41 @@ mod tests {
         std::fs::remove_dir_all(&root).expect("removed");
         let names: Vec<_> = names.iter().map(|name| name.trim_end_matches('/')).collect();
         assert_eq!(names, [".dockerignore", "Dockerfile", "src", "src/a.c", ".dockerfile.x"]);
+    }
+
+    #[test]
+    fn what_is_told_is_what_may_be_asked_for() {
+        let root = std::env::temp_dir().join(format!("dhow-told-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("d")).expect("a directory");
+        std::fs::write(root.join("Dockerfile"), "FROM scratch").expect("a file");
+        std::fs::write(root.join("d/f"), "bytes").expect("a file");
+        let mut context = Context::walk(&root, "Dockerfile", None).expect("a context");
+        context.add(&root.join("d"), "more", true).expect("another directory");
+        let told = context.listing();
+        let mut rest = &told[..];
+        listing::read_head(&mut rest).expect("a listing");
+        let mut all = Vec::new();
+        while let Some(listed) = listing::read(&mut rest).expect("an entry") {
+            all.push(listed);
+        }
+        let paths: Vec<_> = all.iter().map(|one| String::from_utf8_lossy(&one.path)).collect();
+        assert_eq!(paths, ["Dockerfile", "d", "d/f", "more/f"]);
+        assert_eq!(all[0].kind, ListedKind::Body(b"FROM scratch".to_vec()));
+        // It was written just now.
+        assert_eq!(all[2].kind, ListedKind::File { size: 5, stamp: None });
+        let later = Walk { root: root.as_path().into(), into: "", now: i128::MAX, always: &[] };
+        let found = rustix::fs::stat(root.join("d/f")).expect("a file");
+        assert_eq!(later.stamp(&found).map(|stamp| stamp.inode), Some(found.st_ino));
+
+        let mut reader = Reader::new(context.files(&BTreeSet::from([3])), Options::GENERAL);
+        let entry = reader.next_entry().expect("an entry").expect("one");
+        assert_eq!(entry.path, b"more/f");
+        let mut text = String::new();
+        reader.body().read_to_string(&mut text).expect("its bytes");
+        assert_eq!(text, "bytes");
+        assert!(reader.next_entry().expect("the end").is_none());
+        let elsewhere = Context::walk(&root.join("d"), "Dockerfile", None).expect("a context");
+        assert_ne!(context.name(), elsewhere.name());
+        std::fs::remove_dir_all(&root).expect("removed");
     }
 }

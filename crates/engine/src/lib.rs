@@ -20,8 +20,8 @@ mod testing;
 pub mod volumes;
 
 pub use build::{
-    Annotation, AnnotationPlace, Build, BuildCacheRow, BuildFault, BuildOptions, BuildStage,
-    BuiltImage, CachePrune, CachePruned, Cancel, ContextSource, Outlet, OutputKind,
+    Annotation, AnnotationPlace, Begun, Build, BuildCacheRow, BuildFault, BuildOptions, BuildStage,
+    BuiltImage, CachePrune, CachePruned, Cancel, ContextKey, ContextSource, Outlet, OutputKind,
 };
 pub use containers::asks::{
     AttachRequest, AttachTarget, ClientStream, ExecDetails, ExecRequest, ExecStart, ListRequest,

@@ -9,5 +9,5 @@ mod pick;
 mod write;
 
 pub(crate) use mode::Mode;
-pub(crate) use pick::{Kept, Picked, Picking, add_to_key, pick};
+pub(crate) use pick::{Kept, Picked, Picking, add_to_key, matching, pick};
 pub(crate) use write::{Target, write};

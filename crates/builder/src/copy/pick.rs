@@ -297,7 +297,7 @@ fn is_archive(source: &mut dyn Read) -> bool {
 }
 
 /// Paths that a pattern means, in order; what is in a directory that it means comes with that.
-fn matching(files: &dyn Files, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+pub(crate) fn matching(files: &dyn Files, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
     let pattern =
         if pattern.starts_with(b"!") { [b"\\", pattern].concat() } else { pattern.to_vec() };
     let patterns = Patterns::new([pattern])?;

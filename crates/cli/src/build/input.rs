@@ -17,6 +17,8 @@ pub(crate) struct Input {
 
 /// What is sent, and whether it is a context at all.
 pub(crate) enum Sent {
+    /// A directory.
+    Directory(Box<Context>),
     /// An archive.
     Archive(Box<dyn Read>),
     /// Nothing: the engine fetches it.
@@ -45,7 +47,7 @@ impl Input {
                 for (root, name, ignores) in &self.sent {
                     context.add(root, name, *ignores)?;
                 }
-                Ok(Sent::Archive(context))
+                Ok(Sent::Directory(context))
             }
             (Opened::Nothing | Opened::Stream(_), false) => Err(Failure::NotBuilt {
                 what: "directories as further contexts or caches with a context that is not a directory"

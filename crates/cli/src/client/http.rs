@@ -51,6 +51,26 @@ impl Head {
     }
 }
 
+/// What was to be sent could not be read; nothing is wrong with the connection.
+#[derive(Debug)]
+pub(crate) struct SourceFailed(io::Error);
+
+impl SourceFailed {
+    /// The error, if that is what happened.
+    pub(crate) fn of(error: &io::Error) -> Option<io::Error> {
+        let failed = error.get_ref()?.downcast_ref::<Self>()?;
+        Some(io::Error::new(failed.0.kind(), failed.0.to_string()))
+    }
+}
+
+impl std::fmt::Display for SourceFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SourceFailed {}
+
 /// A place for the connection that is free again.
 pub(crate) type Idle = Rc<RefCell<Option<Connection>>>;
 
@@ -115,7 +135,7 @@ impl Connection {
     fn send_chunks(&mut self, source: &mut dyn Read) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let count = source.read(&mut buffer)?;
+            let count = read_source(source, &mut buffer)?;
             let mut chunk = format!("{count:x}\r\n").into_bytes();
             chunk.extend_from_slice(&buffer[..count]);
             chunk.extend_from_slice(b"\r\n");
@@ -179,6 +199,15 @@ impl Connection {
                 return Err(malformed("a line of the answer is too long"));
             }
             self.fill()?;
+        }
+    }
+}
+
+fn read_source(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map_err(|error| io::Error::other(SourceFailed(error))),
         }
     }
 }

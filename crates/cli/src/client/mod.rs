@@ -20,7 +20,7 @@ pub(crate) use tls::TlsFiles;
 
 use crate::failure::Failure;
 use crate::json::Json;
-use http::Idle;
+use http::{Idle, SourceFailed};
 
 /// The newest version of the API, which this program speaks.
 pub(crate) const API_VERSION: &str = "1.56";
@@ -118,35 +118,58 @@ impl Client {
         request.path = format!("/v{}{}", self.version.borrow(), request.path);
         // An engine that refuses a long body answers before it has read it all.
         let sent = connection.send(request, hijack);
+        if let Some(source) = sent.as_ref().err().and_then(SourceFailed::of) {
+            // The engine waits for what will not come: there is no answer to wait for.
+            return Err(Failure::io("read", "what is to be sent")(source));
+        }
         match (connection.receive(), sent) {
             (Ok(head), _) => Ok((head, connection)),
             (Err(_), Err(source)) | (Err(source), Ok(())) => Err(self.lost(source)),
         }
     }
 
+    /// Sends a request; whatever comes is an answer.
+    pub(crate) fn ask(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        let method = request.method;
+        let (head, connection) = self.exchange(request, false)?;
+        let body = Body::of(&head, method, connection, self.idle.clone());
+        Ok(Answer { head, body })
+    }
+
+    /// An answer of 400 or more is an error.
+    pub(crate) fn accept(&self, answer: Answer) -> Result<Answer, Failure> {
+        match answer.head.status < 400 {
+            true => Ok(answer),
+            false => Err(self.refusal(&answer.head, answer.body)?),
+        }
+    }
+
+    /// Reads an answer that does not matter but for the version that it may name.
+    pub(crate) fn step_down_for(&self, answer: Answer) -> Result<(), Failure> {
+        let refusal = self.refusal(&answer.head, answer.body)?;
+        self.step_down(&refusal);
+        Ok(())
+    }
+
     /// Sends a request; an answer of 400 or more is an error.
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Answer, Failure> {
-        let method = request.method;
         let again = match &request.payload {
             Payload::Stream(_) => None,
             Payload::Empty => Some(None),
             Payload::Json(body) => Some(Some(body.clone())),
         };
-        let (path, headers) = (request.path.clone(), request.headers.clone());
-        let (head, connection) = self.exchange(request, false)?;
-        let body = Body::of(&head, method, connection, self.idle.clone());
-        if head.status < 400 {
-            return Ok(Answer { head, body });
-        }
-        let refusal = self.refusal(&head, body)?;
+        let (method, path, headers) =
+            (request.method, request.path.clone(), request.headers.clone());
+        let answer = self.ask(request)?;
+        let refusal = match self.accept(answer) {
+            Ok(answer) => return Ok(answer),
+            Err(refusal) => refusal,
+        };
         let Some(payload) = again.filter(|_| self.step_down(&refusal)) else {
             return Err(refusal);
         };
         let payload = payload.map_or(Payload::Empty, Payload::Json);
-        let (head, connection) =
-            self.exchange(Request { method, path, headers, payload }, false)?;
-        let body = Body::of(&head, method, connection, self.idle.clone());
-        if head.status < 400 { Ok(Answer { head, body }) } else { Err(self.refusal(&head, body)?) }
+        self.accept(self.ask(Request { method, path, headers, payload })?)
     }
 
     /// An older engine names the newest version that it knows; from then on we speak that.
@@ -175,7 +198,11 @@ impl Client {
 
     /// A request whose answer is a document.
     pub(crate) fn json(&self, request: Request<'_>) -> Result<Json, Failure> {
-        let answer = self.send(request)?;
+        self.document(self.send(request)?)
+    }
+
+    /// An answer that is a document.
+    pub(crate) fn document(&self, answer: Answer) -> Result<Json, Failure> {
         let bytes = answer.body.read_all(DOCUMENT_MAX).map_err(|source| self.lost(source))?;
         if bytes.is_empty() {
             return Ok(Json::Null);

@@ -3,7 +3,7 @@
 //! Absent on purpose: BuildKit's sessions; a flag that would need them is refused by name.
 
 use crate::args::{Flag, Matches};
-use crate::build::{self, Built, Input, Mode, Outputs, Pairs, Sent, View};
+use crate::build::{self, Built, Input, Mode, Outputs, Pairs, View};
 use crate::cli::Cli;
 use crate::client::{Payload, Request, escape, query};
 use crate::failure::Failure;
@@ -131,16 +131,11 @@ fn build(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     headers.extend(build::secrets(cli, matches)?.map(|text| ("X-Dhow-Secrets", text)));
     headers.extend(build::agents(cli, matches)?.map(|text| ("X-Dhow-Agents", text)));
     let mut sent = input.open(matches, &mut pairs)?;
-    let payload = match &mut sent {
-        Sent::Archive(archive) => Payload::Stream(&mut **archive),
-        Sent::Nothing => Payload::Empty,
-    };
-    let request =
-        Request { method: "POST", path: format!("/build{}", query(pairs)), headers, payload };
+    let client = cli.client()?;
+    let answer = build::send(client, &mut sent, &pairs, &headers)?;
     if let Some(form) = check {
-        return say_lint(cli, &cli.client()?.json(request)?, form);
+        return say_lint(cli, &client.document(answer)?, form);
     }
-    let answer = cli.client()?.send(request)?;
     let mut view = View::new(mode);
     let built = build::follow(answer.body, &mut view, &mut outputs)?;
     let names = built.said.texts("Names");

@@ -72,6 +72,57 @@ fn what_is_remembered_is_forgotten_by_its_marks() {
     assert_eq!(engine.ok(&["run", "--rm", &image, "cat", "/last"]), "last");
 }
 
+#[test]
+fn only_what_is_read_and_has_changed_is_sent() {
+    let Some(engine) = TestEngine::start("only_what_is_read_and_has_changed_is_sent") else {
+        return;
+    };
+    let context = engine.root.join("context");
+    fs::create_dir_all(context.join("src")).expect("a directory");
+    let write = |path: &str, text: &str| fs::write(context.join(path), text).expect("a file");
+    let dockerfile = format!("FROM {IMAGE}\nCOPY src link /all/\n");
+    write("Dockerfile", &dockerfile);
+    write("src/a", "one\n");
+    write("src/b", "two\n");
+    write("far", "behind a link\n");
+    std::os::unix::fs::symlink("far", context.join("link")).expect("a link");
+    // Nobody reads it: it would take minutes.
+    let large = fs::File::create(context.join("large")).expect("a file");
+    large.set_len(1 << 40).expect("a hole");
+    let place = context.display().to_string();
+    let kept = || {
+        let told = engine.ok(&["builder", "prune", "-f", "--filter", "type=source.local"]);
+        told.lines().last().unwrap_or_default().to_owned()
+    };
+    let says = |image: &str| engine.ok(&["run", "--rm", image, "sh", "-c", "cat /all/*"]);
+    let first = engine.ok(&["build", "-q", &place]);
+    assert_eq!(says(&first), "one\ntwo\nbehind a link");
+    assert_eq!(engine.ok(&["build", "-q", &place]), first);
+    // The same size, and a time that says nothing: it was changed all the same.
+    let times = fs::metadata(context.join("src/a")).expect("a file");
+    write("src/a", "eno\n");
+    let file = fs::File::options().write(true).open(context.join("src/a")).expect("a file");
+    file.set_modified(times.modified().expect("a time")).expect("set");
+    assert_eq!(says(&engine.ok(&["build", "-q", &place])), "eno\ntwo\nbehind a link");
+    write("src/a", "one\n");
+    assert_eq!(engine.ok(&["build", "-q", &place]), first);
+    // What came is kept, and no more than that.
+    let space = kept();
+    assert!(space.ends_with('B') && !space.ends_with("kB"), "{space}");
+    assert_eq!(kept(), "Total reclaimed space: 0B");
+    // A base that may read by itself gets everything that it may read.
+    write("Dockerfile", &format!("FROM {IMAGE}\nONBUILD COPY far /far\n"));
+    engine.ok(&["build", "-q", "-t", "reads", &place]);
+    fs::remove_file(context.join("large")).expect("removed");
+    write("Dockerfile", "FROM reads\n");
+    let image = engine.ok(&["build", "-q", &place]);
+    assert_eq!(engine.ok(&["run", "--rm", &image, "cat", "/far"]), "behind a link");
+    // A file that goes away while it is sent, or cannot be read, is no reason to wait.
+    write("Dockerfile", "FROM scratch\nCOPY nothing /\n");
+    let failed = engine.dhow(&["build", &place]);
+    assert!(failed.code == 1 && failed.err.contains("nothing"), "{failed:?}");
+}
+
 /// By hand, for it takes a while: `DHOW_TEST_LARGE=1`.
 #[test]
 fn a_hundred_thousand_files() {

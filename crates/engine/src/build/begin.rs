@@ -1,27 +1,36 @@
-//! A build before it begins: the context is taken to its end, the Dockerfile found, read and judged.
+//! A build before it begins: the context is taken to its end, or as much of it as is wanted, the Dockerfile found, read and judged.
 //!
 //! Invariant: what can be known to be wrong is told here, before anything is done.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use dhow_builder::dockerfile::Dockerfile;
-use dhow_builder::{Context, ContextError, Lint, LintAsk, Named, lint};
+use dhow_builder::{Context, ContextError, Lint, LintAsk, Named, Reads, lint};
 use dhow_spec::Platform;
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::cancel::Cancel;
+use super::contexts::ContextKey;
 use super::fault::BuildFault;
 use super::options::{BuildOptions, ContextSource};
 use super::remote::context_from;
 use super::{Build, CONTEXT_LIMITS};
 use crate::engine::Engine;
 use crate::error::Error;
+
+/// What came of a context that was told of.
+pub enum Begun {
+    /// All of it is here.
+    Build(Box<Build>),
+    /// These are wanted too: their numbers in the listing, in order.
+    Wanted(Vec<u32>),
+}
 
 impl Engine {
     /// Takes what was sent, to its end, and reads the Dockerfile in it.
@@ -36,6 +45,27 @@ impl Engine {
             let data = engine.scratch_file().map_err(BuildFault::Engine)?;
             let context = Context::read(source, data, CONTEXT_LIMITS);
             ready(engine, &runtime, context.map_err(BuildFault::Context)?, options, &cancel)
+        });
+        begun.await.map_err(|_| BuildFault::Engine(Error::Closing))?
+    }
+
+    /// Takes a listing, and behind it an archive of what was wanted, if anything was; reads the Dockerfile in it.
+    pub async fn begin_build_listed(
+        &self,
+        key: ContextKey,
+        source: impl Read + Send + 'static,
+        options: BuildOptions,
+        cancel: Cancel,
+    ) -> Result<Begun, BuildFault> {
+        let (engine, runtime) = (self.clone(), Handle::current());
+        let begun = spawn_blocking(move || {
+            let source = BufReader::with_capacity(64 << 10, source);
+            let (context, absent) = take_listed(&engine, &key, source, &options)?;
+            if !absent.is_empty() {
+                return Ok(Begun::Wanted(absent));
+            }
+            let build = ready(engine, &runtime, context, options, &cancel)?;
+            Ok(Begun::Build(Box::new(build)))
         });
         begun.await.map_err(|_| BuildFault::Engine(Error::Closing))?
     }
@@ -67,6 +97,94 @@ impl Engine {
     }
 }
 
+/// The context as far as it is here, and what of it is not and may be read.
+fn take_listed(
+    engine: &Engine,
+    key: &ContextKey,
+    mut source: impl BufRead,
+    options: &BuildOptions,
+) -> Result<(Context, Vec<u32>), BuildFault> {
+    let contexts = &engine.shared.contexts;
+    let io = |error| BuildFault::Context(ContextError::Io(error));
+    let (data, known) = contexts.take(key).map_err(BuildFault::Engine)?;
+    let context = Context::listed(&mut source, data, &known, CONTEXT_LIMITS);
+    let mut context = context.map_err(BuildFault::Context)?;
+    let has_files = !source.fill_buf().map_err(io)?.is_empty();
+    let filled = match has_files {
+        true => context.fill(&mut source).map_err(BuildFault::Context),
+        false => Ok(()),
+    };
+    // What came of files before something went wrong need not come again.
+    let now = context.known();
+    let kept = match (has_files || now.len() != known.len(), now.is_empty()) {
+        (true, false) => contexts.keep(key, &now).and_then(|()| contexts.limit()),
+        _ => {
+            contexts.note_used(key);
+            Ok(())
+        }
+    };
+    kept.map_err(BuildFault::Engine)?;
+    filled?;
+    // Whoever sends more than an archive is heard out.
+    io::copy(&mut source, &mut io::sink()).map_err(io)?;
+    let absent = match context.absent(&own_files(&context, options)) {
+        own if own.is_empty() => context.absent(&reads(engine, &context, options)),
+        own => own,
+    };
+    Ok((context, absent))
+}
+
+/// The files that decide what is read.
+fn own_files(context: &Context, options: &BuildOptions) -> Reads {
+    let own_ignore = format!("{}.dockerignore", options.dockerfile);
+    Reads::files(context, &[&options.dockerfile, &own_ignore, ".dockerignore"])
+}
+
+/// What the build may read.
+fn reads(engine: &Engine, context: &Context, options: &BuildOptions) -> Reads {
+    let nothing = || Reads::files(context, &[]);
+    let bytes = context.file(&options.dockerfile).ok().flatten().unwrap_or_default();
+    let Ok(file) = Dockerfile::parse(&bytes) else {
+        // What is wrong with it is told where it is read for good.
+        return nothing();
+    };
+    if options.only_lint {
+        return nothing();
+    }
+    let target = options.target.as_deref();
+    let mut reads = Reads::of(&file, target, context, &|base| may_trigger(engine, options, base));
+    for source in options.contexts.values() {
+        if let ContextSource::Sent(directory) = source {
+            reads.add(directory);
+        }
+    }
+    for directory in &options.cache_sent {
+        reads.add(directory);
+    }
+    reads
+}
+
+/// Whether a base may bring instructions of its own: what is not here may.
+fn may_trigger(engine: &Engine, options: &BuildOptions, base: &str) -> bool {
+    let base = match options.contexts.get(base) {
+        Some(ContextSource::Image(image)) => image,
+        Some(ContextSource::Sent(_) | ContextSource::Remote(_)) => return false,
+        None => base,
+    };
+    let images = engine.shared.store.images();
+    let Ok(found) = images.find(base) else { return true };
+    let own = [Platform::of_build()];
+    let platforms = match options.platforms.as_slice() {
+        [] => &own[..],
+        platforms => platforms,
+    };
+    options.pull
+        || platforms.iter().any(|platform| match images.select(&found, platform) {
+            Ok(selected) => selected.config.config.is_some_and(|run| !run.on_build.is_empty()),
+            Err(_) => true,
+        })
+}
+
 fn ready(
     engine: Engine,
     runtime: &Handle,
@@ -78,7 +196,7 @@ fn ready(
     let contexts = contexts(&engine, runtime, &mut context, &options, cancel)?;
     let mut caches = Vec::new();
     for directory in &options.cache_sent {
-        caches.push(Arc::new(context.split_off(directory).map_err(BuildFault::Context)?));
+        caches.push(Arc::new(context.split_off(directory)));
     }
     let read = |context: &Context, path: &str| {
         context
@@ -127,10 +245,7 @@ fn contexts(
     for (name, source) in &options.contexts {
         let named = match source {
             ContextSource::Image(image) => Named::Image(image.clone()),
-            ContextSource::Sent(directory) => {
-                let part = sent.split_off(directory).map_err(BuildFault::Context)?;
-                Named::Files(part)
-            }
+            ContextSource::Sent(directory) => Named::Files(sent.split_off(directory)),
             ContextSource::Remote(remote) => {
                 Named::Files(context_from(engine, runtime, remote, options, cancel)?.0)
             }

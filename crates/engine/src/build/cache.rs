@@ -14,6 +14,7 @@ use dhow_store::{BuildRow, BuildRowKind, CollectOptions, SnapshotKey};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
+use super::contexts::ContextKey;
 use super::layers::{failed, top};
 use super::worker::EngineWorker;
 use crate::engine::{Engine, Shared};
@@ -88,6 +89,9 @@ struct DocumentLayer {
 }
 
 const VERSION: u32 = 1;
+
+/// The kind of what was sent for a build.
+const CONTEXT: &str = "source.local";
 
 impl EngineWorker {
     /// See [`dhow_builder::Worker::once`].
@@ -183,7 +187,7 @@ impl EngineWorker {
 pub struct BuildCacheRow {
     /// Its id.
     pub id: String,
-    /// `regular` or `exec.cachemount`.
+    /// `regular`, `exec.cachemount` or `source.local`.
     pub kind: &'static str,
     /// What it is, for people.
     pub description: String,
@@ -287,6 +291,18 @@ fn rows(shared: &Shared) -> Result<Vec<BuildCacheRow>, Error> {
             id: row.key,
         });
     }
+    rows.extend(shared.contexts.rows()?.into_iter().map(|kept| BuildCacheRow {
+        id: kept.key.as_str().to_owned(),
+        kind: CONTEXT,
+        description: "local source for context".to_owned(),
+        in_use: kept.in_use,
+        shared: false,
+        size: kept.size,
+        created_ms: kept.created_ms,
+        used_ms: kept.used_ms,
+        uses: 0,
+    }));
+    rows.sort_by_key(|row| row.used_ms);
     Ok(rows)
 }
 
@@ -320,6 +336,13 @@ fn prune(shared: &Shared, wanted: &CachePrune) -> Result<CachePruned, Error> {
     }
     let mut pruned = CachePruned::default();
     for row in rows.into_iter().filter(|row| wanted.fits(row)) {
+        if let Some(key) = ContextKey::parse(&row.id).filter(|_| row.kind == CONTEXT) {
+            if shared.contexts.forget(&key)? {
+                pruned.bytes += row.size;
+                pruned.ids.push(row.id);
+            }
+            continue;
+        }
         let Some(_claim) = shared.builds.try_claim(&row.id) else { continue };
         if row.kind == "exec.cachemount" {
             shared.snapshots.remove(&mount_key(&row.id))?;

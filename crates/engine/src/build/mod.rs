@@ -2,8 +2,8 @@
 //!
 //! The crate `builder` decides what is done in which order; `worker` does it: bases are pulled, commands run below
 //! a monitor of their own (`run`), layers go into snapshot and store in one pass (`layers`), what was done is
-//! remembered (`cache`), told to builds elsewhere and taken over from them (`told`). `begin` takes what was sent,
-//! `commit` makes the image's documents and gives away what is wanted. Invariant: everything on the way is held by
+//! remembered (`cache`), told to builds elsewhere and taken over from them (`told`). `begin` takes what was sent
+//! (`contexts` keeps it for the next time), `commit` makes the image's documents and gives away what is wanted. Invariant: everything on the way is held by
 //! one lease; a build that ends, however it does, leaves what is remembered and nothing else.
 //! Absent on purpose: the language, the API.
 
@@ -11,6 +11,7 @@ mod begin;
 mod cache;
 mod cancel;
 mod commit;
+mod contexts;
 mod fault;
 mod files;
 mod foreign;
@@ -41,9 +42,12 @@ use crate::engine::Engine;
 use crate::error::Error;
 use worker::EngineWorker;
 
+pub use begin::Begun;
 pub(crate) use cache::Builds;
 pub use cache::{BuildCacheRow, CachePrune, CachePruned};
 pub use cancel::Cancel;
+pub use contexts::ContextKey;
+pub(crate) use contexts::Contexts;
 pub use fault::BuildFault;
 pub(crate) use git::PLACE as SCRATCH;
 pub use options::{Annotation, AnnotationPlace, BuildOptions, ContextSource, OutputKind};

@@ -107,7 +107,7 @@ pub(super) fn context_from(
     }
     let mut dockerfile = Vec::new();
     file.read_to_end(&mut dockerfile).map_err(io)?;
-    let mut context = Context::empty(data);
+    let mut context = Context::empty(data).map_err(io)?;
     context.put(ALONE, &dockerfile).map_err(BuildFault::Context)?;
     Ok((context, true))
 }

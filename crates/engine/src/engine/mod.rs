@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dhow_network::Host;
 use dhow_store::{Snapshots, Store};
 
-use crate::build::Builds;
+use crate::build::{Builds, Contexts};
 use crate::containers::asks::ExecDetails;
 use crate::containers::stand_in::StandIn;
 use crate::containers::table::Table;
@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) volumes: Volumes,
     pub(crate) stand_in: StandIn,
     pub(crate) builds: Builds,
+    /// What was sent for earlier builds.
+    pub(crate) contexts: Contexts,
     /// What planning knows of the machine.
     pub(crate) host: Mutex<HostFacts>,
     /// The machine has booted since the last engine.

@@ -21,6 +21,7 @@ use dhow_store::{
 use tokio::task::spawn_blocking;
 
 use super::{Engine, Shared, Told};
+use crate::build::Contexts;
 use crate::containers::recover;
 use crate::containers::stand_in::StandIn;
 use crate::error::Error;
@@ -169,6 +170,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
     crate::containers::task::remove_tree(&data_root.join(crate::build::SCRATCH))
         .map_err(OpenError::Containers)?;
     crate::build::end_leases(&store).map_err(OpenError::Containers)?;
+    let contexts = Contexts::open(&data_root, rebooted).map_err(OpenError::Containers)?;
     let hub = Hub::new(store.db().clone());
     let names = Names::of(&exec_root);
     names.keep(|id| networks.record(id).is_some());
@@ -182,6 +184,7 @@ fn open(options: EngineOptions) -> Result<(Shared, Vec<recover::Found>), OpenErr
         volumes,
         stand_in,
         builds: Default::default(),
+        contexts,
         network,
         networks,
         names,

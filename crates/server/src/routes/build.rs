@@ -2,6 +2,8 @@
 //!
 //! Until the first line a failure is the request's; after it, it is a line. Invariants: a client that goes away ends
 //! the build; text of stages that run side by side comes stage by stage, in the file's order.
+//! Our own client may send a listing of the context in place of an archive (`context=KEY`); it is asked for what is
+//! not here yet.
 //! Absent on purpose: BuildKit's sessions.
 
 use std::collections::BTreeMap;
@@ -12,11 +14,14 @@ use std::sync::Arc;
 
 use dhow_engine::request::{ExtraHost, NetworkMode, Resources, Ulimit};
 use dhow_engine::{
-    Annotation, AnnotationPlace, BuildFault, BuildLint, BuildObserver, BuildOptions, BuildWarning,
-    BuiltImage, CachePrune, Cancel, ContextSource, Credentials, Outlet, OutputKind,
+    Annotation, AnnotationPlace, Begun, BuildFault, BuildLint, BuildObserver, BuildOptions,
+    BuildWarning, BuiltImage, CachePrune, Cancel, ContextKey, ContextSource, Credentials, Outlet,
+    OutputKind,
 };
 use dhow_spec::Reference;
 use dhow_wire::{AuthConfig, BuildCachePruned, ErrorDetail, Filters, JsonMessage};
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
 
 use crate::app::App;
 use crate::http::call::Call;
@@ -35,6 +40,8 @@ use dhow_spec::base64;
 const SECRETS: &str = "x-dhow-secrets";
 /// The same for the sockets of agents.
 const AGENTS: &str = "x-dhow-agents";
+/// A header of ours: whoever answers understood that what it was sent is a listing.
+const LISTED: &str = "x-dhow-context";
 
 /// Who is told of a build, and in which form.
 enum Told {
@@ -44,6 +51,21 @@ enum Told {
 
 /// `POST /build`.
 pub(super) async fn build(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
+    let listed = call.query.has("context");
+    let reply = match begin(app, call).await {
+        Err(error) if listed => Reply::Http(error.response()),
+        reply => reply?,
+    };
+    Ok(match reply {
+        Reply::Http(mut response) if listed => {
+            response.headers_mut().insert(LISTED, HeaderValue::from_static("listed"));
+            Reply::Http(response)
+        }
+        reply => reply,
+    })
+}
+
+async fn begin(app: &Arc<App>, call: Call) -> Result<Reply, ApiError> {
     let options = options(&call)?;
     let quiet = call.query.flag("q");
     let events = call.query.text("progress") == "events";
@@ -54,9 +76,18 @@ pub(super) async fn build(app: &Arc<App>, call: Call) -> Result<Reply, ApiError>
     let remote = call.query.text("remote").to_owned();
     // A client that leaves drops this call, and with it what is being fetched.
     let mut guard = CancelOnDrop(Some(cancel.clone()));
-    let build = match remote.as_str() {
-        "" => app.engine.begin_build(BodyReader::new(call.body), options, cancel.clone()).await?,
-        remote => app.engine.begin_build_from(remote.to_owned(), options, cancel.clone()).await?,
+    let key = context_key(&call.query)?;
+    let (engine, cancelled) = (&app.engine, cancel.clone());
+    let build = match (remote.as_str(), key) {
+        ("", None) => engine.begin_build(BodyReader::new(call.body), options, cancelled).await?,
+        ("", Some(key)) => {
+            let body = BodyReader::new(call.body);
+            match engine.begin_build_listed(key, body, options, cancelled).await? {
+                Begun::Build(build) => *build,
+                Begun::Wanted(numbers) => return Ok(wanted(&numbers)),
+            }
+        }
+        (remote, _) => engine.begin_build_from(remote.to_owned(), options, cancelled).await?,
     };
     guard.0 = None;
     if only_lint {
@@ -124,6 +155,27 @@ pub(super) async fn build(app: &Arc<App>, call: Call) -> Result<Reply, ApiError>
         watch.abort();
     });
     Ok(reply)
+}
+
+/// What our own client calls its context, where it sends a listing of it first.
+fn context_key(query: &Query) -> Result<Option<ContextKey>, ApiError> {
+    match query.text("context") {
+        "" => Ok(None),
+        text => ContextKey::parse(text)
+            .map(Some)
+            .ok_or_else(|| ApiError::invalid(format!("invalid context {text:?}"))),
+    }
+}
+
+/// The client is to ask again and to bring these files with it: first and last numbers of its listing.
+fn wanted(numbers: &[u32]) -> Reply {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let runs: Vec<[u32; 2]> = runs.filter_map(|run| Some([*run.first()?, *run.last()?])).collect();
+    let message = "files of the build context are not here yet";
+    Reply::json(
+        StatusCode::PRECONDITION_REQUIRED,
+        &serde_json::json!({ "message": message, "Wanted": runs }),
+    )
 }
 
 /// What came of a build, for who follows its events.

@@ -1,21 +1,31 @@
-//! The files that a client sent: one archive, kept as it came, and an index of it.
+//! The files that a client sent: their bytes in one file (`data`), and an index of it.
 //!
-//! Nothing of it is made as a file: what `COPY` wants is read out of the archive, so a hostile name or link has
-//! nowhere to lead. Each file's digest is known when the last byte has come.
-//! Invariants: names are relative and clean; memory grows with the number of entries, up to a bound; what the
-//! ignore file excludes is not there.
+//! They come as an archive, or as a listing first and then what of it is wanted (`listed`, `known`). Nothing of it
+//! is made as a file: what `COPY` wants is read out of the one file, so a hostile name or link has nowhere to lead.
+//! Each file's digest is known when the last byte has come.
+//! Invariants: names are relative and clean, and the directories of each are there; memory grows with the number
+//! of entries, up to a bound; what the ignore file excludes is not there.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod data;
+mod known;
+mod listed;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use dhow_archive::compress::{Decoder, Limits};
 use dhow_archive::hash::Hasher;
 use dhow_archive::ignore::{PatternError, Patterns};
+use dhow_archive::listing::{ListingError, Stamp};
 use dhow_archive::tar::{Entry, Kind, Metadata, Options, Reader, TarError};
-use dhow_spec::{Algorithm, Digest};
+use dhow_spec::Algorithm;
+
+pub use data::Data;
+pub use known::Known;
 
 use crate::files::{FileInfo, FileKind, Files, FilesError, base_name, clean, join, parent};
 
@@ -31,10 +41,8 @@ pub struct ContextLimits {
 /// The files of a build.
 #[derive(Debug)]
 pub struct Context {
-    data: File,
+    data: Arc<Data>,
     entries: BTreeMap<Vec<u8>, Item>,
-    /// What is in which directory.
-    children: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     /// What the ignore file says.
     ignored: Patterns,
 }
@@ -42,8 +50,22 @@ pub struct Context {
 #[derive(Debug, Clone)]
 struct Item {
     info: FileInfo,
-    /// Where its bytes begin in the kept file.
-    offset: u64,
+    bytes: Bytes,
+    /// What the file is known again by.
+    stamp: Option<Stamp>,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone)]
+enum Bytes {
+    /// It has none.
+    None,
+    /// In the one file, from there on.
+    At(u64),
+    /// Here.
+    Here(Arc<[u8]>),
+    /// With the client, under this number of its listing.
+    Told(u32),
 }
 
 /// A context that is refused.
@@ -51,6 +73,8 @@ struct Item {
 pub enum ContextError {
     /// It is no archive, or one in no form that is known.
     Tar(TarError),
+    /// It is no listing.
+    Listing(ListingError),
     /// It could not be read or kept.
     Io(io::Error),
     /// A name that leads out of it, or a link to what is not there.
@@ -68,11 +92,14 @@ pub enum ContextError {
 }
 
 impl Context {
-    /// No files at all.
-    pub fn empty(data: File) -> Self {
-        let mut entries = BTreeMap::new();
-        entries.insert(Vec::new(), directory());
-        Self { data, entries, children: BTreeMap::new(), ignored: Patterns::default() }
+    /// No files at all; `data` is an empty file that may be written to.
+    pub fn empty(data: File) -> io::Result<Self> {
+        Ok(Self::on(Arc::new(Data::new(data)?)))
+    }
+
+    fn on(data: Arc<Data>) -> Self {
+        let entries = BTreeMap::from([(Vec::new(), directory())]);
+        Self { data, entries, ignored: Patterns::default() }
     }
 
     /// Reads an archive to its end; `data` is an empty file that it may write to.
@@ -85,15 +112,13 @@ impl Context {
             Decoder::new(source, Limits { output_bytes_max: limits.bytes_max, ..Limits::NONE })
                 .map_err(ContextError::Io)?;
         let mut reader = Reader::new(decoder, Options::GENERAL);
-        let mut context = Self::empty(data);
-        let mut offset = 0;
+        let mut context = Self::empty(data).map_err(ContextError::Io)?;
         while let Some(entry) = reader.next_entry().map_err(ContextError::Tar)? {
             if context.entries.len() >= limits.entries_max {
                 return Err(ContextError::TooLarge { what: "entries" });
             }
-            context.add(entry, &mut reader, &mut offset)?;
+            context.add(entry, &mut reader)?;
         }
-        context.link_up();
         Ok(context)
     }
 
@@ -104,8 +129,8 @@ impl Context {
         data: File,
         limits: ContextLimits,
     ) -> Result<Self, ContextError> {
-        let mut context = Self::empty(data);
-        let (mut todo, mut offset) = (vec![Vec::new()], 0);
+        let mut context = Self::empty(data).map_err(ContextError::Io)?;
+        let mut todo = vec![Vec::new()];
         let unreadable = |error: FilesError| ContextError::Io(io::Error::other(error));
         let start = files.look(directory).map_err(unreadable)?;
         if start.is_none_or(|info| info.kind != FileKind::Directory) {
@@ -117,14 +142,13 @@ impl Context {
             for name in files.names(&place).map_err(unreadable)? {
                 let path = join(&below, &name);
                 let from = join(directory, &path);
-                let Some(mut info) = files.look(&from).map_err(unreadable)? else { continue };
-                match info.kind {
+                let Some(info) = files.look(&from).map_err(unreadable)? else { continue };
+                let mut item = Item { info, bytes: Bytes::None, stamp: None };
+                match item.info.kind {
                     FileKind::Directory => todo.push(path.clone()),
-                    FileKind::File(_) => {
+                    FileKind::File(size) => {
                         let mut source = files.open(&from).map_err(unreadable)?;
-                        let (size, digest) = context.keep(&mut source, offset)?;
-                        info.kind = FileKind::File(size);
-                        info.digest = Some(digest);
+                        item.keep(&context.data, &mut source, size)?;
                     }
                     FileKind::Other => continue,
                     _ => {}
@@ -132,72 +156,53 @@ impl Context {
                 if context.entries.len() >= limits.entries_max {
                     return Err(ContextError::TooLarge { what: "entries" });
                 }
-                let size = if let FileKind::File(size) = info.kind { size } else { 0 };
-                context.entries.insert(path, Item { info, offset });
-                offset += size;
+                context.entries.insert(path, item);
             }
         }
-        context.link_up();
         Ok(context)
     }
 
-    fn add<R: Read>(
-        &mut self,
-        entry: Entry,
-        reader: &mut Reader<R>,
-        offset: &mut u64,
-    ) -> Result<(), ContextError> {
-        let name = || String::from_utf8_lossy(&entry.path).into_owned();
-        if entry.path.split(|byte| *byte == b'/').any(|part| part == b"..") {
-            return Err(ContextError::Name { path: name() });
-        }
-        let path = clean(&entry.path);
+    fn add<R: Read>(&mut self, entry: Entry, reader: &mut Reader<R>) -> Result<(), ContextError> {
         let metadata = Metadata { accessed: None, changed: None, ..entry.metadata.clone() };
-        let mut item = Item {
-            info: FileInfo { kind: FileKind::Directory, metadata, digest: None },
-            offset: *offset,
-        };
+        let info = FileInfo { kind: FileKind::Directory, metadata, digest: None };
+        let mut item = Item { info, bytes: Bytes::None, stamp: None };
         match entry.kind {
             Kind::Directory => {}
-            Kind::File(_) => {
-                let (size, digest) = self.keep(&mut reader.body(), *offset)?;
-                item.info.kind = FileKind::File(size);
-                item.info.digest = Some(digest);
-                *offset += size;
-            }
+            Kind::File(content) => item.keep(&self.data, &mut reader.body(), content.size)?,
             Kind::Symlink { target } => item.info.kind = FileKind::Symlink(target),
             Kind::CharDevice(device) => item.info.kind = FileKind::CharDevice(device),
             Kind::BlockDevice(device) => item.info.kind = FileKind::BlockDevice(device),
             Kind::Fifo => item.info.kind = FileKind::Fifo,
             Kind::HardLink { ref target } => {
                 let Some(first) = self.entries.get(&clean(target)) else {
-                    return Err(ContextError::Name { path: name() });
+                    return Err(name_error(&entry.path));
                 };
                 item = first.clone();
             }
         }
+        self.insert(&entry.path, item)
+    }
+
+    /// Puts something where it says that it is.
+    fn insert(&mut self, told: &[u8], item: Item) -> Result<(), ContextError> {
+        if told.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            return Err(name_error(told));
+        }
+        let path = clean(told);
+        let is_directory = item.info.kind == FileKind::Directory;
         if path.is_empty() {
-            if item.info.kind == FileKind::Directory {
+            if is_directory {
                 self.entries.insert(path, item);
             }
             return Ok(());
         }
         self.make_parents(&path)?;
         // What comes later counts; a directory that was told again keeps what is in it.
-        let is_directory = item.info.kind == FileKind::Directory;
-        if !is_directory && self.has_below(&path) {
-            return Err(ContextError::Name { path: name() });
+        if !is_directory && self.entries.contains_key(&path) && self.has_below(&path) {
+            return Err(name_error(told));
         }
         self.entries.insert(path, item);
         Ok(())
-    }
-
-    fn link_up(&mut self) {
-        self.children.clear();
-        for path in self.entries.keys().filter(|path| !path.is_empty()) {
-            let names = self.children.entry(parent(path).to_vec()).or_default();
-            names.insert(base_name(path).to_vec());
-        }
     }
 
     fn has_below(&self, path: &[u8]) -> bool {
@@ -211,10 +216,7 @@ impl Context {
         while !above.is_empty() {
             match self.entries.get(above) {
                 Some(item) if item.info.kind == FileKind::Directory => return Ok(()),
-                Some(_) => {
-                    let path = String::from_utf8_lossy(path).into_owned();
-                    return Err(ContextError::Name { path });
-                }
+                Some(_) => return Err(name_error(path)),
                 None => {
                     self.entries.insert(above.to_vec(), directory());
                 }
@@ -224,46 +226,21 @@ impl Context {
         Ok(())
     }
 
-    fn keep(&self, body: &mut dyn Read, offset: u64) -> Result<(u64, Digest), ContextError> {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut buffer = vec![0; 128 << 10];
-        let mut size = 0;
-        loop {
-            let count = match body.read(&mut buffer) {
-                Ok(0) => return Ok((size, hasher.finish().digest)),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(ContextError::Io(error)),
-            };
-            hasher.update(&buffer[..count]);
-            self.data.write_all_at(&buffer[..count], offset + size).map_err(ContextError::Io)?;
-            size += count as u64;
-        }
-    }
-
     /// Adds one file, as if it had been sent; what was there before is replaced.
     pub fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), ContextError> {
-        // Behind everything: parts that were split off have theirs in the same file.
-        let offset = self.data.metadata().map_err(ContextError::Io)?.len();
-        self.data.write_all_at(bytes, offset).map_err(ContextError::Io)?;
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        hasher.update(bytes);
-        let info = FileInfo {
-            kind: FileKind::File(bytes.len() as u64),
-            metadata: Metadata { mode: 0o644, ..Metadata::default() },
-            digest: Some(hasher.finish().digest),
-        };
         let path = clean(path.as_bytes());
         self.make_parents(&path)?;
-        self.entries.insert(path, Item { info, offset });
-        self.link_up();
+        let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+        let info = FileInfo { kind: FileKind::Directory, metadata, digest: None };
+        let mut item = Item { info, bytes: Bytes::None, stamp: None };
+        item.hold(bytes);
+        self.entries.insert(path, item);
         Ok(())
     }
 
     /// Takes a file away.
     pub fn remove(&mut self, path: &str) {
         self.entries.remove(&clean(path.as_bytes()));
-        self.link_up();
     }
 
     /// A file's bytes, if there is a file, links followed.
@@ -285,31 +262,26 @@ impl Context {
         if patterns.is_empty() {
             return Ok(());
         }
-        let mut kept: BTreeMap<Vec<u8>, Item> = BTreeMap::new();
+        let (mut kept, mut perhaps) = (BTreeMap::new(), BTreeMap::new());
         for (path, item) in std::mem::take(&mut self.entries) {
             if path.is_empty() || !patterns.matches(&path) {
                 kept.insert(path, item);
             } else if item.info.kind == FileKind::Directory && patterns.may_except_below(&path) {
-                // Perhaps something in it is wanted; if not, it goes below.
-                kept.insert(path, Item { offset: u64::MAX, ..item });
+                // Only if something in it is wanted.
+                perhaps.insert(path, item);
             }
         }
-        let wanted: Vec<Vec<u8>> = kept
-            .iter()
-            .filter(|(_, item)| item.offset != u64::MAX)
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in wanted {
-            let mut above = parent(&path);
-            while let Some(item) = kept.get_mut(above).filter(|item| item.offset == u64::MAX) {
-                item.offset = 0;
+        let mut back = Vec::new();
+        for path in kept.keys() {
+            let mut above = parent(path);
+            while let Some(entry) = perhaps.remove_entry(above) {
+                back.push(entry);
                 above = parent(above);
             }
         }
-        kept.retain(|_, item| item.offset != u64::MAX);
+        kept.extend(back);
         self.entries = kept;
         self.ignored = patterns;
-        self.link_up();
         Ok(())
     }
 
@@ -319,10 +291,10 @@ impl Context {
     }
 
     /// Takes what is below a directory out of it, as a context of its own; the directory goes too.
-    pub fn split_off(&mut self, directory: &str) -> Result<Self, ContextError> {
+    pub fn split_off(&mut self, directory: &str) -> Self {
         let prefix = clean(directory.as_bytes());
         let start = [&prefix[..], b"/"].concat();
-        let mut part = Self::empty(self.data.try_clone().map_err(ContextError::Io)?);
+        let mut part = Self::on(self.data.clone());
         for (path, item) in std::mem::take(&mut self.entries) {
             match path.strip_prefix(&start[..]) {
                 Some(below) => drop(part.entries.insert(below.to_vec(), item)),
@@ -330,9 +302,7 @@ impl Context {
                 None => drop(self.entries.insert(path, item)),
             }
         }
-        self.link_up();
-        part.link_up();
-        Ok(part)
+        part
     }
 
     /// How many entries there are, the root not counted.
@@ -348,29 +318,31 @@ impl Context {
 
 fn directory() -> Item {
     let metadata = Metadata { mode: 0o755, ..Metadata::default() };
-    Item { info: FileInfo { kind: FileKind::Directory, metadata, digest: None }, offset: 0 }
+    let info = FileInfo { kind: FileKind::Directory, metadata, digest: None };
+    Item { info, bytes: Bytes::None, stamp: None }
 }
 
-/// The part of the kept file that is one file.
-struct Part<'a> {
-    data: &'a File,
-    offset: u64,
-    left: u64,
+fn name_error(path: &[u8]) -> ContextError {
+    ContextError::Name { path: String::from_utf8_lossy(path).into_owned() }
 }
 
-impl Read for Part<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if most == 0 {
-            return Ok(0);
-        }
-        let count = self.data.read_at(&mut buffer[..most], self.offset)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.offset += count as u64;
-        self.left -= count as u64;
-        Ok(count)
+impl Item {
+    /// Makes a file of it whose bytes go to the one file.
+    fn keep(&mut self, data: &Data, body: &mut dyn Read, size: u64) -> Result<(), ContextError> {
+        let place = data.keep(body, size).map_err(ContextError::Io)?;
+        self.info.kind = FileKind::File(place.size);
+        self.info.digest = Some(place.digest);
+        self.bytes = Bytes::At(place.offset);
+        Ok(())
+    }
+
+    /// Makes a file of it whose bytes are here.
+    fn hold(&mut self, bytes: &[u8]) {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(bytes);
+        self.info.kind = FileKind::File(bytes.len() as u64);
+        self.info.digest = Some(hasher.finish().digest);
+        self.bytes = Bytes::Here(bytes.into());
     }
 }
 
@@ -380,14 +352,33 @@ impl Files for Context {
     }
 
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, FilesError> {
-        Ok(self.children.get(path).map(|names| names.iter().cloned().collect()).unwrap_or_default())
+        let start = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
+        let (mut names, mut from) = (Vec::new(), Some(start.clone()));
+        while let Some(first) = from.take() {
+            let range = (Bound::Included(&first[..]), Bound::Unbounded);
+            for (key, _) in self.entries.range::<[u8], _>(range) {
+                let Some(below) = key.strip_prefix(&start[..]) else { break };
+                match below.iter().position(|byte| *byte == b'/') {
+                    None if below.is_empty() => {}
+                    None => names.push(below.to_vec()),
+                    Some(slash) => {
+                        // What is in a directory that was named already; behind that goes on what sorts after "/".
+                        from = Some([&start[..], &below[..slash], b"0"].concat());
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(names)
     }
 
     fn open(&self, path: &[u8]) -> Result<Box<dyn Read + '_>, FilesError> {
-        match self.entries.get(path) {
-            Some(Item { info: FileInfo { kind: FileKind::File(size), .. }, offset }) => {
-                Ok(Box::new(Part { data: &self.data, offset: *offset, left: *size }))
+        let item = self.entries.get(path);
+        match item.map(|item| (&item.info.kind, &item.bytes)) {
+            Some((FileKind::File(size), Bytes::At(offset))) => {
+                Ok(Box::new(self.data.open(*offset, *size)))
             }
+            Some((FileKind::File(_), Bytes::Here(bytes))) => Ok(Box::new(&bytes[..])),
             _ => Err(FilesError::Io {
                 path: base_name(path).to_vec(),
                 error: io::ErrorKind::NotFound.into(),
@@ -400,6 +391,7 @@ impl fmt::Display for ContextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tar(error) => write!(f, "the build context: {error}"),
+            Self::Listing(error) => write!(f, "the build context's listing: {error}"),
             Self::Io(error) => write!(f, "the build context: {error}"),
             Self::Name { path } => {
                 write!(f, "the build context has an entry {path:?} that leads nowhere")
@@ -413,10 +405,12 @@ impl fmt::Display for ContextError {
 impl std::error::Error for ContextError {}
 
 #[cfg(test)]
-mod tests {
-    use dhow_archive::tar::{Content, Writer};
+pub(crate) mod tests {
+    use dhow_archive::listing::{self, Listed, ListedKind};
+    use dhow_archive::tar::{Content, Time, Writer};
 
     use super::*;
+    use crate::reads::Reads;
 
     const LIMITS: ContextLimits = ContextLimits { bytes_max: 1 << 20, entries_max: 100 };
 
@@ -450,11 +444,14 @@ mod tests {
         writer.finish().expect("an archive")
     }
 
-    fn file(path: &'static str, body: &'static [u8]) -> (&'static str, Kind, &'static [u8]) {
+    pub(crate) fn file(
+        path: &'static str,
+        body: &'static [u8],
+    ) -> (&'static str, Kind, &'static [u8]) {
         (path, Kind::File(Content::plain(body.len() as u64)), body)
     }
 
-    fn read(entries: &[(&str, Kind, &[u8])]) -> Result<Context, ContextError> {
+    pub(crate) fn read(entries: &[(&str, Kind, &[u8])]) -> Result<Context, ContextError> {
         Context::read(&*tar(entries), data(), LIMITS)
     }
 
@@ -500,5 +497,72 @@ mod tests {
         assert_eq!(context.names(b"").expect("names"), [b"keep".to_vec(), b"logs".to_vec()]);
         assert_eq!(context.names(b"logs").expect("names"), [b"wanted.log".to_vec()]);
         context.ignore(b"[").expect_err("no pattern");
+    }
+
+    fn listing(files: &[(&str, &[u8], u64)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        listing::begin(&mut bytes).expect("memory");
+        for (path, body, inode) in files {
+            let stamp = Stamp { device: 1, inode: *inode, changed: Time::default() };
+            let stamp = Some(stamp).filter(|_| *inode > 0);
+            let kind = ListedKind::File { size: body.len() as u64, stamp };
+            let (path, modified) = (path.as_bytes().to_vec(), Time::default());
+            let listed = Listed { path, kind, mode: 0o644, modified };
+            listing::write(&mut bytes, &listed).expect("memory");
+        }
+        listing::end(&mut bytes).expect("memory");
+        bytes
+    }
+
+    #[test]
+    fn only_what_is_not_known_is_sent() {
+        let data = Arc::new(Data::new(data()).expect("a file"));
+        let take = |bytes: &[u8], known: &Known| {
+            Context::listed(&mut &bytes[..], data.clone(), known, LIMITS).expect("a listing")
+        };
+        let told = listing(&[("a/x", b"one", 1), ("y", b"two", 2), ("racy", b"now", 0)]);
+        let mut context = take(&told, &Known::default());
+        assert_eq!(context.absent(&Reads::All), [0, 1, 2]);
+        assert_eq!(context.absent(&Reads::Below(vec![b"a".to_vec()])), [0]);
+        context.fill(&*tar(&[file("y", b"two"), file("racy", b"now")])).expect("files");
+        assert_eq!(context.absent(&Reads::All), [0]);
+        context.fill(&*tar(&[file("y", b"other")])).expect("here already");
+        assert_eq!(context.file("y").expect("read"), Some(b"two".to_vec()));
+        context.fill(&*tar(&[file("z", b"two")])).expect_err("nobody told of it");
+        context.fill(&*tar(&[file("a/x", b"longer")])).expect("it has grown");
+        assert_eq!(context.file("a/x").expect("read"), Some(b"longer".to_vec()));
+
+        let mut kept = Vec::new();
+        context.known().write(&mut kept).expect("memory");
+        let known = Known::read(&mut &kept[..]).expect("what was written");
+        let changed = listing(&[("a/x", b"longer", 1), ("y", b"two", 3), ("racy", b"now", 0)]);
+        let context = take(&changed, &known);
+        assert_eq!(context.absent(&Reads::All), [1, 2]);
+        assert_eq!(context.file("a/x").expect("read"), Some(b"longer".to_vec()));
+        // What has another size is another file, whatever else is the same.
+        assert_eq!(take(&told, &known).absent(&Reads::All), [0, 2]);
+        let out = listing(&[("../x", b"one", 1)]);
+        Context::listed(&mut &out[..], data.clone(), &known, LIMITS).expect_err("above");
+    }
+
+    #[test]
+    fn names_are_those_right_below() {
+        let context = read(&[
+            file("a/x/deep", b""),
+            file("a-b/y", b""),
+            file("a.c", b""),
+            file("a/z", b""),
+            file("a/x.y", b""),
+            file("b", b""),
+        ])
+        .expect("a context");
+        let names = |path: &[u8]| {
+            let names = context.names(path).expect("names");
+            names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(b""), ["a", "a-b", "a.c", "b"]);
+        assert_eq!(names(b"a"), ["x", "x.y", "z"]);
+        assert_eq!(names(b"a/x"), ["deep"]);
+        assert_eq!(names(b"b"), [""; 0]);
     }
 }
