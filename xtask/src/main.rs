@@ -15,6 +15,7 @@ mod builds;
 mod busybox;
 mod child;
 mod ci;
+mod clients;
 mod columns;
 mod contender;
 mod contest;
@@ -44,6 +45,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ("bench", "what containers and images cost, beside others", bench::run),
     ("builds", "the same Dockerfiles built by others and by us", builds::run),
     ("ci", "all that a change must pass", ci::run),
+    ("clients", "everybody's clients with a registry of ours", clients::run),
     ("contest", "dhow, crun and runc judged side by side", contest::run),
     ("differ", "requests to a real dockerd and to dhow, compared", differ::run),
     ("dist", "what people install: a tarball and Debian packages", dist::run_task),

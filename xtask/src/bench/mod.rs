@@ -1,6 +1,6 @@
 //! `cargo xtask bench runtime`: what one container costs, side by side. `bench images`: what images cost.
 //! `bench engine`: what a container costs with an engine around it. `bench network`: what networks carry.
-//! `bench build`: what a build costs.
+//! `bench build`: what a build costs. `bench registry`: what a registry carries.
 //!
 //! Commands are interleaved (A B C A B C …), once with an idle gap before each start, as a user at a
 //! prompt meets it, and once without: a tight loop hides the kernel's grace periods. Ratios are taken
@@ -14,6 +14,7 @@ mod images;
 mod lane;
 mod meter;
 mod network;
+mod registry;
 mod statistics;
 mod weight;
 
@@ -43,7 +44,7 @@ cargo xtask bench runtime [--rounds N] [--gap MS] [--config FILE] [--runtime NAM
   --gap      the idle gap in milliseconds (50)
   --config   another config.json than the built-in one
   --runtime  instead of dhow, crun and runc (repeatable; the first is compared with the others)
-cargo xtask bench images, engine, network and build tell of themselves with --help.";
+cargo xtask bench images, engine, network, build and registry tell of themselves with --help.";
 
 struct Plan {
     rounds: usize,
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: lexopt::Parser) -> Result<(), TaskError> {
             Some("build") => return build::run(rest),
             Some("engine") => return engine::run(rest),
             Some("network") => return network::run(rest),
+            Some("registry") => return registry::run(rest),
             _ => {}
         }
     }
