@@ -48,6 +48,11 @@ impl Hasher {
         }
     }
 
+    /// How many bytes were added.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// What all bytes come to.
     pub fn finish(self) -> Measured {
         let digest = match self.state {

@@ -16,11 +16,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use crate::access::{Access, Peer};
 use crate::audit::{Audit, Change};
 use crate::config::Config;
+use crate::hooks::{Event, Hooks};
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::{ApiError, Code};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
+use crate::http::wire::Outlet;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
@@ -38,9 +40,28 @@ pub(crate) struct App {
     pub(crate) uploads: Uploads,
     pub(crate) access: Access,
     pub(crate) audit: Audit,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) hooks: Hooks,
     pub(crate) mirrors: Mirrors,
     pub(crate) log: Log,
+}
+
+/// What a change happened to.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject<'a> {
+    pub(crate) name: &'a RepositoryPath,
+    pub(crate) digest: &'a Digest,
+    pub(crate) tag: Option<&'a str>,
+    /// For what was pushed.
+    pub(crate) media_type: Option<String>,
+    pub(crate) size: Option<u64>,
+}
+
+impl<'a> Subject<'a> {
+    /// Something in a repository, of which no more is known.
+    pub(crate) const fn new(name: &'a RepositoryPath, digest: &'a Digest) -> Self {
+        Self { name, digest, tag: None, media_type: None, size: None }
+    }
 }
 
 impl App {
@@ -49,12 +70,13 @@ impl App {
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
+        outlet: Option<Outlet>,
     ) -> Response<Body> {
         let began = Instant::now();
         let line = format!("{} {}", request.method(), request.uri().path());
         let head = request.method() == Method::HEAD;
         let mut user = None;
-        let answered = self.dispatch(request, peer, &mut user).await;
+        let answered = self.dispatch(request, peer, outlet, &mut user).await;
         let mut response = match answered {
             Ok(reply) => reply.into_response(),
             Err(error) => {
@@ -94,6 +116,7 @@ impl App {
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
+        outlet: Option<Outlet>,
         user: &mut Option<String>,
     ) -> Result<Reply, ApiError> {
         let (head, body) = request.into_parts();
@@ -113,6 +136,7 @@ impl App {
             body,
             caller,
             idle: self.config.limits.idle.0,
+            outlet,
         };
         if let Some(rest) = path.strip_prefix("/v2/") {
             return routes::dispatch(self, call, rest).await;
@@ -143,16 +167,16 @@ impl App {
     }
 
     /// Tells whoever wants to know of a change.
-    pub(crate) fn changed(
-        &self,
-        call: &Call,
-        change: Change,
-        name: &RepositoryPath,
-        digest: &Digest,
-        tag: Option<&str>,
-    ) {
+    pub(crate) fn changed(&self, call: &Call, change: Change, subject: &Subject<'_>) {
         self.metrics.changed();
-        self.audit.write(&self.log, self.store.now_ms(), &call.caller, change, name, digest, tag);
+        let now_ms = self.store.now_ms();
+        self.audit.write(&self.log, now_ms, &call.caller, change, subject);
+        if self.hooks.want(subject.name, change) {
+            // Without random bytes nothing else works either.
+            let id = crate::secret::random_name().unwrap_or_default();
+            let event = Event { id, now_ms, change, subject, call };
+            self.hooks.tell(subject.name, change, &event, &self.log, &self.metrics);
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use dhow_spec::{Digest, RepositoryPath};
 use serde_json::json;
 
 use crate::access::Caller;
+use crate::app::Subject;
+use crate::config::HookEvent;
 use crate::log::Log;
 
 /// What happened.
@@ -35,6 +36,34 @@ impl Change {
             Self::TagRemoved => "tag-delete",
         }
     }
+
+    /// What it is to a webhook.
+    pub(crate) const fn kind(self) -> HookEvent {
+        match self {
+            Self::BlobPushed => HookEvent::BlobPush,
+            Self::BlobMounted => HookEvent::BlobMount,
+            Self::BlobRemoved => HookEvent::BlobDelete,
+            Self::ManifestPushed => HookEvent::Push,
+            Self::ManifestRemoved | Self::TagRemoved => HookEvent::Delete,
+        }
+    }
+
+    /// The same in fewer words, whatever it happened to.
+    pub(crate) const fn action(self) -> &'static str {
+        match self {
+            Self::BlobPushed | Self::ManifestPushed => "push",
+            Self::BlobMounted => "mount",
+            Self::BlobRemoved | Self::ManifestRemoved | Self::TagRemoved => "delete",
+        }
+    }
+
+    /// Below which word of the protocol lies what it happened to.
+    pub(crate) const fn kind_of_content(self) -> &'static str {
+        match self {
+            Self::BlobPushed | Self::BlobMounted | Self::BlobRemoved => "blobs",
+            Self::ManifestPushed | Self::ManifestRemoved | Self::TagRemoved => "manifests",
+        }
+    }
 }
 
 /// Where the lines go.
@@ -46,26 +75,23 @@ impl Audit {
         path.map(|path| File::options().append(true).create(true).open(path)).transpose().map(Self)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are what a line consists of")]
     pub(crate) fn write(
         &self,
         log: &Log,
         now_ms: i64,
         caller: &Caller,
         change: Change,
-        name: &RepositoryPath,
-        digest: &Digest,
-        tag: Option<&str>,
+        subject: &Subject<'_>,
     ) {
         let mut line = json!({
             "time-ms": now_ms,
             "event": change.as_str(),
-            "repository": name.as_str(),
-            "digest": digest.to_string(),
+            "repository": subject.name.as_str(),
+            "digest": subject.digest.to_string(),
             "user": caller.user.as_deref().unwrap_or("anonymous"),
             "from": caller.peer.address.to_string(),
         });
-        if let Some(tag) = tag {
+        if let Some(tag) = subject.tag {
             line["tag"] = tag.into();
         }
         let Some(mut file) = self.0.as_ref() else {

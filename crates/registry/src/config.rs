@@ -3,6 +3,7 @@
 //! Invariant: a [`Config`] that exists can be served: patterns, sizes and durations were read.
 //! Absent on purpose: reading the files that it names (they may change while we serve).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Config {
     pub collect: CollectConfig,
     /// Registries that are asked for what is not here; the first that fits counts.
     pub mirrors: Vec<MirrorConfig>,
+    /// Who is told of changes.
+    pub webhooks: Vec<HookConfig>,
     /// What is written down.
     pub log: LogConfig,
     /// Whether there are pages for people.
@@ -178,6 +181,57 @@ pub struct MirrorConfig {
     /// How long a tag is believed before the upstream is asked again.
     #[serde(default = "ten_minutes")]
     pub fresh: Span,
+    /// What nobody asks for in so long goes; nothing does if absent.
+    #[serde(default)]
+    pub keep: Option<Span>,
+}
+
+/// Somebody who is told of changes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HookConfig {
+    /// Where events are posted to.
+    pub url: String,
+    /// Changes in which repositories.
+    #[serde(default = "everywhere")]
+    pub repositories: Vec<Pattern>,
+    /// Which changes.
+    #[serde(default = "of_manifests")]
+    pub events: Vec<HookEvent>,
+    /// Headers that are sent along.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A file with the key by which events are signed.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// Certificate authorities to trust for it, PEM.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// An answer that takes longer is none.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Span,
+    /// How often an event is sent at most.
+    #[serde(default = "ten_attempts")]
+    pub attempts: u32,
+    /// Events that wait at most.
+    #[serde(default = "a_thousand")]
+    pub queue: usize,
+}
+
+/// A change that others may be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookEvent {
+    /// A manifest came, or a tag moved.
+    Push,
+    /// A manifest or a tag went.
+    Delete,
+    /// A blob came.
+    BlobPush,
+    /// A blob came from another repository.
+    BlobMount,
+    /// A blob went.
+    BlobDelete,
 }
 
 /// What is written down.
@@ -231,9 +285,21 @@ impl Config {
             return wrong("limits.connections", "nobody could connect");
         }
         for (index, mirror) in self.mirrors.iter().enumerate() {
+            let path = format!("mirrors[{index}]");
             if mirror.username.is_some() != mirror.password_file.is_some() {
-                let path = format!("mirrors[{index}]");
                 return wrong(&path, "username and password-file come together");
+            }
+            if mirror.keep.is_some_and(|keep| keep <= mirror.fresh) {
+                return wrong(&format!("{path}.keep"), "not longer than fresh");
+            }
+        }
+        for (index, hook) in self.webhooks.iter().enumerate() {
+            let path = format!("webhooks[{index}]");
+            if hook.attempts == 0 || hook.queue == 0 {
+                return wrong(&path, "nothing would be delivered");
+            }
+            if !hook.url.starts_with("http://") && !hook.url.starts_with("https://") {
+                return wrong(&format!("{path}.url"), "neither http:// nor https://");
             }
         }
         if let Some(access) = &self.access
@@ -267,6 +333,7 @@ impl Default for Config {
             limits: Limits::default(),
             collect: CollectConfig::default(),
             mirrors: Vec::new(),
+            webhooks: Vec::new(),
             log: LogConfig::default(),
             web: true,
         }
@@ -377,6 +444,26 @@ const fn ten_minutes() -> Span {
     Span(Duration::from_secs(600))
 }
 
+const fn ten_seconds() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+const fn ten_attempts() -> u32 {
+    10
+}
+
+const fn a_thousand() -> usize {
+    1000
+}
+
+fn everywhere() -> Vec<Pattern> {
+    vec![Pattern::parse("**").expect("a pattern")]
+}
+
+fn of_manifests() -> Vec<HookEvent> {
+    vec![HookEvent::Push, HookEvent::Delete]
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.why)
@@ -409,6 +496,16 @@ mod tests {
         check(
             r#"{"mirrors": [{"repositories": ["**"], "upstream": "x", "username": "a"}]}"#,
             "mirrors[0]: ",
+        );
+        check(r#"{"webhooks": [{"url": "ftp://x"}]}"#, "webhooks[0].url: neither");
+        check(r#"{"webhooks": [{"url": "http://x", "attempts": 0}]}"#, "webhooks[0]: nothing");
+        check(
+            r#"{"webhooks": [{"url": "http://x", "events": ["pull"]}]}"#,
+            "webhooks[0].events[0]: unknown variant `pull`",
+        );
+        check(
+            r#"{"mirrors": [{"repositories": ["**"], "upstream": "x", "keep": "5m"}]}"#,
+            "mirrors[0].keep: ",
         );
         check(r#"{} x"#, ".: ");
         check(r#"{"collect": {"interval": "0s"}}"#, "collect.interval: ");

@@ -28,6 +28,9 @@ pub(crate) struct Metrics {
     connections: AtomicU64,
     collections: AtomicU64,
     collected_bytes: AtomicU64,
+    hooks_delivered: AtomicU64,
+    hooks_failed: AtomicU64,
+    hooks_dropped: AtomicU64,
 }
 
 impl Metrics {
@@ -56,6 +59,18 @@ impl Metrics {
     pub(crate) fn collected(&self, bytes: u64) {
         add(&self.collections, 1);
         add(&self.collected_bytes, bytes);
+    }
+
+    pub(crate) fn hook_delivered(&self) {
+        add(&self.hooks_delivered, 1);
+    }
+
+    pub(crate) fn hook_failed(&self) {
+        add(&self.hooks_failed, 1);
+    }
+
+    pub(crate) fn hook_dropped(&self) {
+        add(&self.hooks_dropped, 1);
     }
 
     pub(crate) fn connected(&self) {
@@ -99,6 +114,15 @@ impl Metrics {
             "Bytes that they gave back.",
             get(&self.collected_bytes),
         );
+        let name = "dhow_registry_webhook_events_total";
+        let _ = writeln!(text, "# HELP {name} Events of webhooks by end.\n# TYPE {name} counter");
+        for (end, count) in [
+            ("delivered", &self.hooks_delivered),
+            ("given-up", &self.hooks_failed),
+            ("queue-full", &self.hooks_dropped),
+        ] {
+            let _ = writeln!(text, "{name}{{end=\"{end}\"}} {}", get(count));
+        }
         let name = "dhow_registry_requests_total";
         let _ = writeln!(text, "# HELP {name} Requests by class of status.\n# TYPE {name} counter");
         let mut total = 0;

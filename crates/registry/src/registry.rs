@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dhow_spec::RepositoryPath;
@@ -20,6 +20,7 @@ use crate::access::Access;
 use crate::app::App;
 use crate::audit::Audit;
 use crate::config::Config;
+use crate::hooks::Hooks;
 use crate::layout::{self, Moved};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Registry {
     app: Arc<App>,
+    /// Read when it is served first.
+    identity: Arc<OnceLock<Identity>>,
 }
 
 /// Where clients come to.
@@ -111,15 +114,39 @@ impl Registry {
         let audit_path = config.log.audit.clone().unwrap_or_default();
         let audit = audit.map_err(io_at("open", &audit_path))?;
         let repositories = store.repositories();
-        let metrics = Metrics::default();
+        let metrics = Arc::new(Metrics::default());
+        let hooks = Hooks::open(&config.webhooks).map_err(|source| RegistryError::Io {
+            doing: "prepare",
+            object: "the webhooks".to_owned(),
+            source,
+        })?;
         let mirrors = Mirrors::open(&config.mirrors).map_err(|source| RegistryError::Io {
             doing: "prepare",
             object: "the mirrors".to_owned(),
             source,
         })?;
-        let app =
-            App { config, store, repositories, uploads, access, audit, metrics, mirrors, log };
-        Ok(Self { app: Arc::new(app) })
+        let app = App {
+            config,
+            store,
+            repositories,
+            uploads,
+            access,
+            audit,
+            metrics,
+            hooks,
+            mirrors,
+            log,
+        };
+        Ok(Self { app: Arc::new(app), identity: Arc::default() })
+    }
+
+    /// Reads certificates again that have changed, and closes uploads that are idle; every few seconds while it
+    /// serves. Waits for the disk.
+    pub fn look(&self) {
+        self.app.uploads.close_idle();
+        if let Some(identity) = self.identity.get() {
+            identity.look(&self.app.log);
+        }
     }
 
     /// Serves until `end` is over. `ready` hears where, once everybody can connect.
@@ -130,30 +157,31 @@ impl Registry {
         end: impl Future<Output = ()>,
     ) -> Result<(), RegistryError> {
         let config = &self.app.config;
-        let identity = config.tls.clone().map(Identity::open).transpose();
-        let identity = identity.map_err(|source| RegistryError::Io {
-            doing: "read",
-            object: "the certificate".to_owned(),
-            source,
-        })?;
-        let identity = identity.map(Arc::new);
+        if let Some(files) = &config.tls {
+            let identity = Identity::open(files.clone()).map_err(|source| RegistryError::Io {
+                doing: "read",
+                object: "the certificate".to_owned(),
+                source,
+            })?;
+            // One that serves twice has read it already.
+            let _ = self.identity.set(identity);
+        }
         let mut listeners = Vec::new();
         for place in places {
-            listeners.push(self.listen(place, identity.clone()).await?);
+            listeners.push(self.listen(place).await?);
         }
         let addresses: io::Result<Vec<_>> = listeners.iter().map(Listener::address).collect();
         ready(&addresses.map_err(io_at("listen on", Path::new("a socket")))?);
-        let care = tokio::spawn(self.clone().care(identity));
+        let care = tokio::spawn(self.clone().care());
+        let deliveries = self.app.hooks.deliver(&self.app.log, &self.app.metrics);
         serve::serve(self.app.clone(), listeners, end).await;
+        self.app.hooks.end(deliveries, &self.app.log).await;
         care.abort();
         Ok(())
     }
 
-    async fn listen(
-        &self,
-        place: Place,
-        identity: Option<Arc<Identity>>,
-    ) -> Result<Listener, RegistryError> {
+    async fn listen(&self, place: Place) -> Result<Listener, RegistryError> {
+        let identity = self.app.config.tls.is_some().then(|| self.identity.clone());
         let (object, listener) = match place {
             Place::Address(address) => {
                 let listener = Listener::bind(&address, identity).await;
@@ -177,7 +205,7 @@ impl Registry {
     }
 
     /// What has to be done from time to time.
-    async fn care(self, identity: Option<Arc<Identity>>) {
+    async fn care(self) {
         let interval = self.app.config.collect.interval.0;
         let mut look = tokio::time::interval(LOOK);
         let mut collect =
@@ -186,14 +214,7 @@ impl Registry {
             let registry = self.clone();
             tokio::select! {
                 _ = look.tick() => {
-                    let identity = identity.clone();
-                    let looked = tokio::task::spawn_blocking(move || {
-                        registry.app.uploads.close_idle();
-                        if let Some(identity) = identity {
-                            identity.look(&registry.app.log);
-                        }
-                    });
-                    let _ = looked.await;
+                    let _ = tokio::task::spawn_blocking(move || registry.look()).await;
                 }
                 _ = collect.tick() => {
                     // It says itself what it did.
@@ -224,10 +245,12 @@ impl Registry {
         let (app, collect) = (&self.app, &self.app.config.collect);
         let now = app.store.now_ms();
         app.uploads.close_older(collect.uploads.0);
-        let pruned = app.repositories.prune(PruneOptions {
+        let expired = app.mirrors.expire(&app.repositories, now)?;
+        let mut pruned = app.repositories.prune(PruneOptions {
             used_before_ms: now.saturating_sub(collect.grace.as_ms()),
             untagged_before_ms: collect.untagged.map(|span| now.saturating_sub(span.as_ms())),
         })?;
+        pruned.manifests += expired;
         let options = CollectOptions { ingest_age_ms_max: collect.uploads.as_ms() };
         let collected = app.store.collect(options, &[])?;
         app.metrics.collected(collected.blob_bytes + collected.ingest_bytes);

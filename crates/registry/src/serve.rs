@@ -7,10 +7,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::access::Peer;
 use crate::app::App;
+use crate::http::wire::{Outlet, Wire};
 use crate::tls::Identity;
 
 /// How long a socket that gives no connections (too many descriptors) is left alone.
@@ -40,16 +43,19 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// A socket that clients come to.
 pub(crate) struct Listener {
     tcp: TcpListener,
-    tls: Option<Arc<Identity>>,
+    tls: Option<Arc<OnceLock<Identity>>>,
 }
 
 impl Listener {
-    pub(crate) async fn bind(address: &str, tls: Option<Arc<Identity>>) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        address: &str,
+        tls: Option<Arc<OnceLock<Identity>>>,
+    ) -> io::Result<Self> {
         Ok(Self { tcp: TcpListener::bind(address).await?, tls })
     }
 
     /// Takes a socket over that somebody else listens on for us, as systemd does.
-    pub(crate) fn adopt(socket: OwnedFd, tls: Option<Arc<Identity>>) -> io::Result<Self> {
+    pub(crate) fn adopt(socket: OwnedFd, tls: Option<Arc<OnceLock<Identity>>>) -> io::Result<Self> {
         let listener = std::net::TcpListener::from(socket);
         listener.set_nonblocking(true)?;
         Ok(Self { tcp: TcpListener::from_std(listener)?, tls })
@@ -99,11 +105,16 @@ async fn accept(
             app.metrics.connected();
             prepare(&stream, app.config.limits.idle.0);
             match tls {
-                None => connection(&app, stream, peer, watcher).await,
+                None => {
+                    let outlet = Outlet::default();
+                    let wire = Wire::new(stream, outlet.clone());
+                    connection(&app, wire, peer, Some(outlet), watcher).await;
+                }
                 Some(identity) => {
-                    let handshake = identity.acceptor().accept(stream);
+                    let acceptor = identity.get().expect("read before anybody came").acceptor();
+                    let handshake = acceptor.accept(stream);
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, handshake).await {
-                        connection(&app, stream, peer, watcher).await;
+                        connection(&app, stream, peer, None, watcher).await;
                     }
                 }
             }
@@ -125,14 +136,17 @@ async fn connection<S>(
     app: &Arc<App>,
     stream: S,
     peer: Peer,
+    outlet: Option<Outlet>,
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let app = app.clone();
+        // HTTP/2 puts bodies into frames of its own.
+        let outlet = outlet.clone().filter(|_| request.version() < Version::HTTP_2);
         // Large futures of rare requests are not part of every connection.
-        Box::pin(async move { Ok::<_, Infallible>(app.answer(request, peer).await) })
+        Box::pin(async move { Ok::<_, Infallible>(app.answer(request, peer, outlet).await) })
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -140,6 +154,8 @@ async fn connection<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         // No `pipeline_flush`: with it hyper takes in a whole answer, however large, before it writes.
+        // Bodies are written from where they lie, which `Wire` depends on.
+        .writev(true)
         .max_buf_size(BUFFER);
     builder
         .http2()

@@ -8,6 +8,7 @@
 //! has been idle is closed, and hashed again when somebody comes back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,10 @@ use crate::http::error::{ApiError, Code};
 const OPEN_MAX: usize = 512;
 /// What has been idle so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
+/// Bytes that all uploads together have in memory, as far as each can do with its share.
+const MEMORY: usize = 16 << 20;
+const SHARE_MIN: usize = 64 << 10;
+const SHARE_MAX: usize = 512 << 10;
 const RANDOM_BYTES: usize = 16;
 
 /// The uploads of a registry; cloned freely.
@@ -30,6 +35,24 @@ pub(crate) struct Uploads {
     key: hmac::Key,
     size_max: u64,
     open: Arc<Mutex<HashMap<String, Held>>>,
+    receiving: Arc<AtomicUsize>,
+}
+
+/// A body that comes.
+pub(crate) struct Receiving(Arc<AtomicUsize>);
+
+impl Receiving {
+    /// How many bytes of it are gathered, while as many are written.
+    pub(crate) fn share(&self) -> usize {
+        let count = self.0.load(Ordering::Relaxed).max(1);
+        (MEMORY / 2 / count).clamp(SHARE_MIN, SHARE_MAX)
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Held {
@@ -55,7 +78,7 @@ impl Uploads {
     /// `secret` outlives the process, or else uploads do not.
     pub(crate) fn new(content: Content, secret: &[u8], size_max: u64) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Self { content, key, size_max, open: Arc::default() }
+        Self { content, key, size_max, open: Arc::default(), receiving: Arc::default() }
     }
 
     /// Begins an upload. Waits for the disk.
@@ -127,6 +150,12 @@ impl Uploads {
     /// Files that are open.
     pub(crate) fn count(&self) -> usize {
         self.open().len()
+    }
+
+    /// Counts a body that comes, as long as the value lives.
+    pub(crate) fn receive(&self) -> Receiving {
+        self.receiving.fetch_add(1, Ordering::Relaxed);
+        Receiving(self.receiving.clone())
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Held>> {

@@ -14,6 +14,7 @@ mod life;
 mod logs;
 mod names;
 mod networks;
+mod registries;
 #[path = "../../../distribution/tests/registry/program.rs"]
 mod registry;
 mod together;

@@ -59,6 +59,11 @@ impl TestEngine {
         Self::here(&[])
     }
 
+    /// The same with more flags.
+    pub(crate) fn beside_with(&self, flags: &[&str]) -> Self {
+        Self::here(flags)
+    }
+
     fn here(flags: &[&str]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);

@@ -54,6 +54,13 @@ pub(crate) struct Caller {
     pub(crate) peer: Peer,
 }
 
+impl Caller {
+    /// The name by which the caller reached us.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+}
+
 /// What decides.
 pub(crate) struct Access {
     /// Nothing was said about who may do what: everybody everything.

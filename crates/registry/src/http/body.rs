@@ -1,24 +1,47 @@
 //! Bodies of answers: nothing, everything at once, or a part of a blob as its reader takes it.
 //!
+//! What of a blob the kernel has in memory it sends by itself, where the connection can do that; the rest is read
+//! into memory here.
+//!
 //! Invariant: a slow reader costs one buffer, and no thread while it is waited for.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use dhow_store::Blob;
 use http_body::{Frame, SizeHint};
+use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Bytes of a blob under way to one reader.
+use super::wire::{Outlet, SENT_MAX, StandIn};
+
+/// Bytes of a blob in memory on their way to one reader.
 const PIECE: u64 = 128 << 10;
+/// Fewer are better sent together with the answer's head.
+const SENT_MIN: u64 = 64 << 10;
+
+/// Bytes that the disk is asked for ahead of their reader.
+const AHEAD: u64 = 4 << 20;
+/// The mark of tmpfs.
+const IN_MEMORY: rustix::fs::FsWord = 0x0102_1994;
+
+/// Bytes of an answer.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a file.
+    File(StandIn),
+}
 
 /// An answer's body.
 pub(crate) enum Body {
@@ -34,6 +57,8 @@ pub(crate) enum Body {
 pub(crate) struct BlobBody {
     blob: Arc<Blob>,
     left: Range<u64>,
+    /// Where the kernel sends from, if this connection can do that.
+    outlet: Option<Outlet>,
     /// A read that had to wait for the disk.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
@@ -48,15 +73,20 @@ impl Body {
         Self::Whole((!bytes.is_empty()).then_some(bytes))
     }
 
-    pub(crate) fn blob(blob: Blob, range: Range<u64>) -> Self {
-        Self::Blob(BlobBody { blob: Arc::new(blob), left: range, reading: None })
+    pub(crate) fn blob(blob: Blob, range: Range<u64>, outlet: Option<Outlet>) -> Self {
+        Self::Blob(BlobBody { blob: Arc::new(blob), left: range, outlet, reading: None })
     }
 }
 
 impl BlobBody {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Piece>>> {
         if self.left.is_empty() {
             return Poll::Ready(None);
+        }
+        if self.reading.is_none()
+            && let Some(piece) = self.stand_in()
+        {
+            return Poll::Ready(Some(Ok(Piece::File(piece))));
         }
         let piece = match &mut self.reading {
             Some(reading) => {
@@ -78,7 +108,32 @@ impl BlobBody {
                 return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
             }
         }
-        Poll::Ready(Some(piece))
+        Poll::Ready(Some(piece.map(Piece::Bytes)))
+    }
+
+    /// What the kernel sends without us: as much as it has in memory, as far as its ends tell.
+    fn stand_in(&mut self) -> Option<StandIn> {
+        let outlet = self.outlet.as_ref()?;
+        let length = (self.left.end - self.left.start).min(SENT_MAX as u64);
+        let part = self.left.start..self.left.start + length;
+        if length < SENT_MIN || !self.is_cached(part.start) || !self.is_cached(part.end - 1) {
+            return None;
+        }
+        self.left.start = part.end;
+        Some(outlet.stand_in(self.blob.clone(), part))
+    }
+
+    fn is_cached(&self, offset: u64) -> bool {
+        let mut byte = [0];
+        let (fd, slices) = (self.blob.as_fd(), &mut [IoSliceMut::new(&mut byte)]);
+        match rustix::io::preadv2(fd, slices, offset, ReadWriteFlags::NOWAIT) {
+            Ok(count) => count == 1,
+            // A file system in memory cannot tell, and need not.
+            Err(Errno::NOTSUP) => {
+                rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type == IN_MEMORY)
+            }
+            Err(_) => false,
+        }
     }
 
     fn length(&self) -> usize {
@@ -106,29 +161,33 @@ impl BlobBody {
             let mut buffer = vec![0; length];
             let count = blob.read_at(&mut buffer, offset)?;
             buffer.truncate(count);
+            // What follows is in memory when its turn comes; without that it is waited for, piece by piece.
+            let next = offset + count as u64;
+            let _ = rustix::fs::fadvise(&*blob, next, NonZeroU64::new(AHEAD), Advice::WillNeed);
             Ok(buffer.into())
         })
     }
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, io::Error>>> {
         let piece = match &mut *self {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(Piece::Bytes).map(Ok)),
             Self::Blob(blob) => blob.poll_piece(context),
             Self::Pieces(pieces, left) => pieces.poll_recv(context).map(|piece| match piece {
                 Some(Ok(bytes)) => {
                     *left = left.saturating_sub(bytes.len() as u64);
-                    Some(Ok(bytes))
+                    Some(Ok(Piece::Bytes(bytes)))
                 }
+                Some(Err(error)) => Some(Err(error)),
                 None if *left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-                piece => piece,
+                None => None,
             }),
         };
         piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
@@ -148,6 +207,29 @@ impl http_body::Body for Body {
             Self::Blob(blob) => blob.left.end - blob.left.start,
             Self::Pieces(_, left) => *left,
         })
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.remaining(),
+            Self::File(part) => part.remaining(),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.chunk(),
+            Self::File(part) => part.chunk(),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(count),
+            Self::File(part) => part.advance(count),
+        }
     }
 }
 

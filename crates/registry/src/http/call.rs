@@ -13,10 +13,11 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 
 use super::error::{ApiError, Code};
 use super::query::Query;
+use super::wire::Outlet;
 use crate::access::Caller;
 
-/// Bytes that are written at once.
-const BATCH: usize = 256 << 10;
+/// What has come is written after so long even if it is little: a slow client's bytes are not held back.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// A request, taken apart.
 pub(crate) struct Call {
@@ -27,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// A client that says nothing for so long has gone.
     pub(crate) idle: Duration,
+    /// Where the kernel sends blobs from, if this connection can do that.
+    pub(crate) outlet: Option<Outlet>,
 }
 
 impl Call {
@@ -94,43 +97,60 @@ fn broken(error: &hyper::Error) -> ApiError {
     ApiError::new(Code::BlobUploadInvalid, format_args!("the body broke off: {error}"))
 }
 
-/// Some of a body.
-pub(crate) struct Batch {
-    /// The bytes; none at the end.
-    pub(crate) pieces: Vec<Bytes>,
-    /// What is wrong with the body behind them.
-    pub(crate) fault: Option<ApiError>,
+/// What of a body has come and is not written yet.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    pieces: Vec<Bytes>,
+    length: usize,
+    /// So many bytes are written at once.
+    enough: usize,
+    over: bool,
+    fault: Option<ApiError>,
 }
 
-/// Waits for the next bytes, and takes with them what else is there already: nothing is held back while
-/// a slow client is waited for.
-pub(crate) async fn next_batch(body: &mut Incoming, idle: Duration) -> Batch {
-    let (mut length, mut pieces, mut fault) = (0, Vec::new(), None);
-    match next(body, idle).await {
-        Some(Ok(bytes)) => {
-            length = bytes.len();
-            pieces.push(bytes);
-        }
-        Some(Err(error)) => fault = Some(error),
-        None => {}
+impl Gathered {
+    /// Whether more of it is taken now.
+    pub(crate) fn wants_more(&self) -> bool {
+        !self.over && self.length < self.enough
     }
-    if pieces.is_empty() {
-        return Batch { pieces, fault };
-    }
-    while length < BATCH {
-        let ready = std::future::poll_fn(|context| Poll::Ready(poll_data(body, context))).await;
-        match ready {
-            Poll::Ready(Some(Ok(bytes))) => {
-                length += bytes.len();
-                pieces.push(bytes);
+
+    /// Waits for some bytes. Nothing is lost if that is given up.
+    pub(crate) async fn more(&mut self, body: &mut Incoming, idle: Duration) {
+        match next(body, idle).await {
+            Some(Ok(bytes)) => {
+                self.length += bytes.len();
+                self.pieces.push(bytes);
             }
-            Poll::Ready(Some(Err(error))) => {
-                fault = Some(error);
+            Some(Err(error)) => (self.over, self.fault) = (true, Some(error)),
+            None => self.over = true,
+        }
+    }
+
+    /// What has come, waited for if there is nothing, and for a moment if it is not `enough`; `None` at the end.
+    pub(crate) async fn take(
+        &mut self,
+        body: &mut Incoming,
+        idle: Duration,
+        enough: usize,
+    ) -> Option<Vec<Bytes>> {
+        self.enough = enough;
+        while self.length == 0 && !self.over {
+            self.more(body, idle).await;
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.wants_more() {
+            let more = self.more(body, idle);
+            if tokio::time::timeout_at(deadline, more).await.is_err() {
                 break;
             }
-            // The end is met again by the next call.
-            Poll::Ready(None) | Poll::Pending => break,
         }
+        self.length = 0;
+        let pieces = std::mem::take(&mut self.pieces);
+        (!pieces.is_empty()).then_some(pieces)
     }
-    Batch { pieces, fault }
+
+    /// How the body ended.
+    pub(crate) fn end(self) -> Result<(), ApiError> {
+        self.fault.map_or(Ok(()), Err)
+    }
 }

@@ -6,3 +6,4 @@ pub(crate) mod error;
 pub(crate) mod query;
 pub(crate) mod range;
 pub(crate) mod reply;
+pub(crate) mod wire;

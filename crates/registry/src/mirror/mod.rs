@@ -6,10 +6,10 @@
 //!
 //! Invariant: what is fetched is proven by its digest before it is kept. However many ask for the same, it is
 //! fetched once.
-//! Absent on purpose: pushing through a mirror, and the upstream's lists: tags and referrers are those that are
-//! here.
+//! Absent on purpose: pushing through a mirror, and the upstream's catalog: repositories are those that are here.
 
 mod download;
+mod lists;
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ use dhow_distribution::{
 };
 use dhow_spec::image::{Descriptor, Document, MANIFEST_BYTES_MAX};
 use dhow_spec::{Digest, Reference, Repository, RepositoryPath, Tag};
-use dhow_store::{ContentError, PushRules, RepositoryManifest};
+use dhow_store::{ContentError, PushRules, Repositories, RepositoryError, RepositoryManifest};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE};
 use hyper::{Method, StatusCode};
 
@@ -36,9 +36,13 @@ use crate::pattern::Pattern;
 use crate::routes::{Target, find_manifest, store_manifest};
 
 use download::{Download, Downloads};
+pub(crate) use lists::{referrers, tags};
 
 /// Where the machine keeps the authorities that it trusts.
 const ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// Names that are looked through at once.
+const REPOSITORIES: usize = 1000;
 
 /// All upstreams, and what is being fetched from them.
 #[derive(Default)]
@@ -54,6 +58,12 @@ pub(crate) struct Mirror {
     upstream: String,
     client: Client,
     fresh: Span,
+    keep: Option<Span>,
+}
+
+/// The authorities that the machine trusts, PEM.
+pub(crate) fn system_authorities() -> Vec<u8> {
+    ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default()
 }
 
 impl Mirrors {
@@ -66,6 +76,29 @@ impl Mirrors {
     /// Who is asked for what the repository lacks.
     pub(crate) fn of(&self, name: &RepositoryPath) -> Option<&Mirror> {
         self.mirrors.iter().find(|mirror| Pattern::any(&mirror.repositories, name))
+    }
+
+    /// Gives up what nobody has asked for so long that its mirror does not keep it; says how many manifests.
+    /// Waits for the disk.
+    pub(crate) fn expire(
+        &self,
+        repositories: &Repositories,
+        now_ms: i64,
+    ) -> Result<u64, RepositoryError> {
+        let (mut expired, mut after) = (0, String::new());
+        if self.mirrors.iter().all(|mirror| mirror.keep.is_none()) {
+            return Ok(expired);
+        }
+        loop {
+            let some = repositories.list(&after, REPOSITORIES)?;
+            let Some(last) = some.last() else { return Ok(expired) };
+            after.clone_from(&last.name);
+            for name in some.iter().filter_map(|found| RepositoryPath::parse(&found.name)) {
+                if let Some(keep) = self.of(&name).and_then(|mirror| mirror.keep) {
+                    expired += repositories.expire(&name, now_ms.saturating_sub(keep.as_ms()))?;
+                }
+            }
+        }
     }
 
     /// Waits until nobody else fetches the same.
@@ -86,9 +119,8 @@ impl Mirror {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", config.upstream))
         };
         let read = |path: &Path| std::fs::read(path).map_err(|error| wrong(&error));
-        let roots = ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
         let agent = concat!("dhow-registry/", env!("CARGO_PKG_VERSION"));
-        let mut settings = ClientConfig::new(agent, roots);
+        let mut settings = ClientConfig::new(agent, system_authorities());
         if config.plain_http {
             let names = [config.upstream.as_str()];
             settings.insecure = Insecure::parse(names).map_err(|error| wrong(&error))?;
@@ -106,7 +138,8 @@ impl Mirror {
             client = client.with_credentials(Keyring::of(&config.upstream, credentials));
         }
         let (repositories, upstream) = (config.repositories.clone(), config.upstream.clone());
-        let mirror = Self { repositories, upstream, client, fresh: config.fresh };
+        let mirror =
+            Self { repositories, upstream, client, fresh: config.fresh, keep: config.keep };
         let probe = RepositoryPath::parse("a/b").expect("a path");
         mirror.repository(&probe).ok_or_else(|| wrong(&"no name of a registry"))?;
         Ok(mirror)

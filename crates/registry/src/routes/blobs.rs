@@ -11,7 +11,7 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 
 use super::{Answer, action_of, only};
-use crate::app::{App, blocking};
+use crate::app::{App, Subject, blocking};
 use crate::audit::Change;
 use crate::http::body::Body;
 use crate::http::call::Call;
@@ -83,7 +83,11 @@ async fn read(app: &Arc<App>, call: &Call, name: &RepositoryPath, digest: &Diges
         Method::HEAD => reply.with(CONTENT_LENGTH, length),
         _ => {
             app.metrics.pulled(bytes);
-            reply.with(CONTENT_LENGTH, length).with_body(Body::blob(blob, part))
+            reply.with(CONTENT_LENGTH, length).with_body(Body::blob(
+                blob,
+                part,
+                call.outlet.clone(),
+            ))
         }
     })
 }
@@ -120,7 +124,7 @@ async fn remove(app: &Arc<App>, call: &Call, name: &RepositoryPath, digest: &Dig
     if !removed {
         return Err(unknown(digest));
     }
-    app.changed(call, Change::BlobRemoved, name, digest, None);
+    app.changed(call, Change::BlobRemoved, &Subject::new(name, digest));
     Ok(Reply::new(StatusCode::ACCEPTED).with(CONTENT_LENGTH, "0"))
 }
 

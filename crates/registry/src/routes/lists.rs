@@ -16,6 +16,7 @@ use crate::http::call::Call;
 use crate::http::error::{ApiError, Code};
 use crate::http::query::escape;
 use crate::http::reply::Reply;
+use crate::mirror;
 
 /// Entries of one answer if nobody asks for fewer.
 const PAGE_MAX: usize = 1000;
@@ -36,6 +37,13 @@ impl Page {
         Ok(Self { after: call.query.get("last").unwrap_or_default().to_owned(), count })
     }
 
+    /// What of a whole list comes next, and one entry more.
+    fn of_all(&self, mut names: Vec<String>) -> Vec<String> {
+        names.retain(|name| *name > self.after);
+        names.truncate(self.count + 1);
+        names
+    }
+
     /// Cuts the list to the page; one entry more tells that there is a next one.
     fn cut(&self, path: &str, mut names: Vec<String>) -> (Vec<String>, Option<String>) {
         let more = names.len() > self.count;
@@ -52,23 +60,33 @@ pub(super) async fn tags(app: &Arc<App>, call: &Call, name: &RepositoryPath) -> 
     only(call, &[Method::GET, Method::HEAD])?;
     app.access.allow(call, name, Action::Pull)?;
     let page = Page::of(call)?;
-    let found = {
-        let (app, name) = (app.clone(), name.clone());
-        let (after, count) = (page.after.clone(), page.count + 1);
-        blocking(move || {
-            if !app.repositories.exists(&name)? {
-                return Ok(None);
-            }
-            let tags = app.repositories.tags(&name, &after, count)?;
-            Ok(Some(tags.iter().map(|tag| tag.name.to_string()).collect()))
-        })
-        .await?
+    let found = match mirror::tags(app, name).await {
+        Some(tags) => Some(page.of_all(tags)),
+        None => known_tags(app, name, &page).await?,
     };
     let Some(found) = found else {
         return Err(ApiError::new(Code::NameUnknown, "no such repository").about("name", name));
     };
     let (tags, link) = page.cut(&format!("/v2/{name}/tags/list"), found);
     Ok(linked(Reply::json(&json!({ "name": name.as_str(), "tags": tags })), link))
+}
+
+/// The tags that are here; `None` if there is no such repository.
+async fn known_tags(
+    app: &Arc<App>,
+    name: &RepositoryPath,
+    page: &Page,
+) -> Result<Option<Vec<String>>, ApiError> {
+    let (app, name) = (app.clone(), name.clone());
+    let (after, count) = (page.after.clone(), page.count + 1);
+    blocking(move || {
+        if !app.repositories.exists(&name)? {
+            return Ok(None);
+        }
+        let tags = app.repositories.tags(&name, &after, count)?;
+        Ok(Some(tags.iter().map(|tag| tag.name.to_string()).collect()))
+    })
+    .await
 }
 
 /// `GET` of the repositories that the caller may read.

@@ -12,7 +12,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
 use hyper::{Method, StatusCode};
 
 use super::{Answer, Target, action_of, only};
-use crate::app::{App, blocking};
+use crate::app::{App, Subject, blocking};
 use crate::audit::Change;
 use crate::http::body::Body;
 use crate::http::call::Call;
@@ -120,8 +120,14 @@ async fn push(app: &Arc<App>, call: &mut Call, name: &RepositoryPath, target: Ta
         blocking(work).await?
     };
     app.metrics.pushed(pushed.size);
-    let first = tags.first().map(Tag::as_str);
-    app.changed(call, Change::ManifestPushed, name, &pushed.digest, first);
+    let mut subject = Subject::new(name, &pushed.digest);
+    subject.media_type = Some(pushed.media_type.as_str().into_owned());
+    subject.size = Some(pushed.size);
+    // Each tag is a change of its own; a push by digest alone is one, too.
+    for tag in tags.iter().map(|tag| Some(tag.as_str())).chain(tags.is_empty().then_some(None)) {
+        subject.tag = tag;
+        app.changed(call, Change::ManifestPushed, &subject);
+    }
     let mut reply = Reply::new(StatusCode::CREATED)
         .with(LOCATION, format!("/v2/{name}/manifests/{}", pushed.digest))
         .with(CONTENT_DIGEST, pushed.digest.to_string())
@@ -281,7 +287,7 @@ async fn remove(app: &Arc<App>, call: &Call, name: &RepositoryPath, target: Targ
         Target::Tag(tag) => (Change::TagRemoved, Some(tag.as_str())),
         Target::Digest(_) => (Change::ManifestRemoved, None),
     };
-    app.changed(call, change, name, &digest, tag);
+    app.changed(call, change, &Subject { tag, ..Subject::new(name, &digest) });
     Ok(Reply::new(StatusCode::ACCEPTED).with(CONTENT_LENGTH, "0"))
 }
 

@@ -19,6 +19,7 @@ use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::query::escape;
 use crate::http::reply::Reply;
+use crate::mirror;
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -37,23 +38,34 @@ pub(super) async fn list(
     app.access.allow(call, name, Action::Pull)?;
     let kind = call.query.get("artifactType").filter(|kind| !kind.is_empty());
     let after = call.query.get("last").unwrap_or_default().to_owned();
-    let found = {
-        let (app, name, subject) = (app.clone(), name.clone(), *subject);
-        blocking(move || Ok(app.repositories.referrers(&name, &subject, &after, PAGE + 1)?)).await?
+    let found = match mirror::referrers(app, name, subject).await {
+        Some(mut all) => {
+            all.retain(|entry| entry.digest.to_string() > after);
+            all
+        }
+        None => {
+            let (app, name, subject) = (app.clone(), name.clone(), *subject);
+            let known = move || {
+                let found = app.repositories.referrers(&name, &subject, &after, PAGE + 1)?;
+                Ok(found.into_iter().map(entry).collect())
+            };
+            blocking(known).await?
+        }
     };
     let (mut bytes, mut last, mut entries) = (0, None, Vec::new());
     let total = found.len();
     let mut seen = 0;
-    for manifest in found.into_iter().take(PAGE) {
-        let notes = manifest.annotations.iter();
+    for entry in found.into_iter().take(PAGE) {
+        let notes = entry.annotations.iter();
         bytes += 512 + notes.map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
         if bytes > BYTES_MAX && seen > 0 {
             break;
         }
         seen += 1;
-        last = Some(manifest.digest);
-        if kind.is_none_or(|kind| manifest.artifact_type.as_deref() == Some(kind)) {
-            entries.push(entry(manifest));
+        last = Some(entry.digest);
+        let is_kind = |found: &MediaType| kind.is_some_and(|kind| found.as_str() == kind);
+        if kind.is_none() || entry.artifact_type.as_ref().is_some_and(is_kind) {
+            entries.push(entry);
         }
     }
     let link = last.filter(|_| seen < total).map(|last| {

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dhow_spec::{Algorithm, Digest, RepositoryPath};
-use dhow_store::{Ingest, RepositoryError};
+use dhow_store::{ContentError, Ingest, RepositoryError};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
 use hyper::{Method, StatusCode};
 
 use super::{Answer, digest_of, only};
 use crate::access::Action;
-use crate::app::{App, blocking};
+use crate::app::{App, Subject, blocking};
 use crate::audit::Change;
-use crate::http::call::{Batch, Call, next_batch};
+use crate::http::call::{Call, Gathered};
 use crate::http::error::{ApiError, Code};
 use crate::http::range;
 use crate::http::reply::{CONTENT_DIGEST, Reply};
@@ -22,6 +23,9 @@ use crate::uploads::UploadId;
 
 /// How long a request waits for another one that has the upload.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// From so many bytes on it pays to hash and write on two threads.
+const HASHED_BESIDE: usize = 48 << 10;
+const BYTES: &str = "application/octet-stream";
 const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// `POST` of a new upload, of a whole blob, or of a blob that another repository has.
@@ -32,7 +36,7 @@ pub(super) async fn begin(app: &Arc<App>, call: &mut Call, name: &RepositoryPath
     if let Some(mount) = call.query.get("mount") {
         let digest = digest_of(mount)?;
         if mount_from_anywhere(app, call, name, &digest).await? {
-            app.changed(call, Change::BlobMounted, name, &digest, None);
+            app.changed(call, Change::BlobMounted, &Subject::new(name, &digest));
             return Ok(created(name, &digest));
         }
     }
@@ -48,7 +52,7 @@ pub(super) async fn begin(app: &Arc<App>, call: &mut Call, name: &RepositoryPath
         return Ok(reply);
     };
     // What of it came is of no use to anybody: its sender knows no name of it.
-    ingest = match receive(call, ingest).await {
+    ingest = match receive(app, call, ingest).await {
         (ingest, Ok(())) => ingest,
         (ingest, Err(error)) => {
             blocking(move || Ok(ingest.discard()?)).await?;
@@ -111,7 +115,7 @@ async fn write(
         app.uploads.put_back(id, ingest);
         return Err(error);
     }
-    match receive(call, ingest).await {
+    match receive(app, call, ingest).await {
         (ingest, Ok(())) => Ok(ingest),
         // What came stays, and the client may go on behind it.
         (ingest, Err(error)) => {
@@ -143,33 +147,64 @@ fn fits(call: &Call, name: &RepositoryPath, id: &UploadId, offset: u64) -> Resul
     }
 }
 
-/// Writes the body as it comes: one batch is written while the next arrives.
-async fn receive(call: &mut Call, mut ingest: Box<Ingest>) -> (Box<Ingest>, Result<(), ApiError>) {
+/// Writes the body as it comes: what has come is written and hashed, side by side, while more arrives.
+async fn receive(
+    app: &App,
+    call: &mut Call,
+    mut ingest: Box<Ingest>,
+) -> (Box<Ingest>, Result<(), ApiError>) {
     let idle = call.idle;
-    let mut batch = next_batch(&mut call.body, idle).await;
-    while !batch.pieces.is_empty() {
-        let Batch { pieces, fault } = batch;
-        let writing = tokio::task::spawn_blocking(move || {
-            let written = pieces.iter().try_for_each(|bytes| ingest.write(bytes));
-            (ingest, written)
-        });
-        if let Some(fault) = fault {
-            let written = writing.await;
-            (ingest, _) =
-                written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-            return (ingest, Err(fault));
-        }
-        let (written, next) = tokio::join!(writing, next_batch(&mut call.body, idle));
+    let receiving = app.uploads.receive();
+    let mut gathered = Gathered::default();
+    while let Some(pieces) = gathered.take(&mut call.body, idle, receiving.share()).await {
+        let mut adding = std::pin::pin!(add(ingest, pieces));
+        let added = loop {
+            tokio::select! {
+                biased;
+                added = &mut adding => break added,
+                () = gathered.more(&mut call.body, idle), if gathered.wants_more() => {}
+            }
+        };
         let result;
-        // A panic in there was our bug and goes on here.
-        (ingest, result) =
-            written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        (ingest, result) = added;
         if let Err(error) = result {
             return (ingest, Err(error.into()));
         }
-        batch = next;
     }
-    (ingest, batch.fault.map_or(Ok(()), Err))
+    (ingest, gathered.end())
+}
+
+/// Adds some bytes to the upload.
+async fn add(
+    mut ingest: Box<Ingest>,
+    pieces: Vec<Bytes>,
+) -> (Box<Ingest>, Result<(), ContentError>) {
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let hashing = (length >= HASHED_BESIDE).then(|| {
+        let (mut hash, pieces) = (ingest.lend_hash(), pieces.clone());
+        tokio::task::spawn_blocking(move || {
+            pieces.iter().for_each(|bytes| hash.update(bytes));
+            hash
+        })
+    });
+    let lent = hashing.is_some();
+    let writing = tokio::task::spawn_blocking(move || {
+        let written = pieces.iter().try_for_each(|bytes| match lent {
+            true => ingest.write_unhashed(bytes),
+            false => ingest.write(bytes),
+        });
+        (ingest, written)
+    });
+    // A panic in there was our bug and goes on here.
+    let (mut ingest, written) = joined(writing.await);
+    if let Some(hashing) = hashing {
+        ingest.give_hash_back(joined(hashing.await));
+    }
+    (ingest, written)
+}
+
+fn joined<T>(ended: Result<T, tokio::task::JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn finish(
@@ -185,7 +220,10 @@ async fn finish(
         blocking(move || Ok(ingest.commit_to(&name, &digest, quota)?)).await?
     };
     app.metrics.pushed(stored.size);
-    app.changed(call, Change::BlobPushed, name, &digest, None);
+    let mut subject = Subject::new(name, &digest);
+    subject.media_type = Some(BYTES.to_owned());
+    subject.size = Some(stored.size);
+    app.changed(call, Change::BlobPushed, &subject);
     Ok(created(name, &digest))
 }
 
@@ -284,6 +322,6 @@ fn created(name: &RepositoryPath, digest: &Digest) -> Reply {
     Reply::new(StatusCode::CREATED)
         .with(LOCATION, format!("/v2/{name}/blobs/{digest}"))
         .with(CONTENT_DIGEST, digest.to_string())
-        .with(CONTENT_TYPE, "application/octet-stream")
+        .with(CONTENT_TYPE, BYTES)
         .with(CONTENT_LENGTH, "0")
 }

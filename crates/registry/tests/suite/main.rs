@@ -3,8 +3,11 @@
 mod access;
 mod conformance;
 mod crash;
+mod disk;
+mod hooks;
 mod hostile;
 mod http;
+mod http2;
 mod keeping;
 mod mirror;
 mod pushes;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) log: Arc<Mutex<Vec<String>>>,
     pub(crate) scratch: Scratch,
+    /// By how much its clock is ahead.
+    ahead_ms: Arc<AtomicI64>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -71,11 +73,13 @@ impl Server {
         let config = Config::parse(&config.replace("DIR", &place)).expect("a configuration");
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = log.clone();
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let (ahead, system) = (ahead_ms.clone(), Clock::system());
         let registry = Registry::open(Options {
             root: scratch.path().join("root"),
             config,
             log: Log::new(move |line| lines.lock().expect("no panic").push(line.to_owned())),
-            clock: Clock::system(),
+            clock: Clock::new(move || system.now_ms() + ahead.load(Ordering::Relaxed)),
             steps: Steps::unwatched(),
         })
         .expect("a registry");
@@ -100,7 +104,14 @@ impl Server {
             runtime.shutdown_timeout(Duration::from_secs(10));
         });
         let address = hear.recv().expect("an address");
-        Self { registry, address, log, scratch, end: Some(end), thread: Some(thread) }
+        let (end, thread) = (Some(end), Some(thread));
+        Self { registry, address, log, scratch, ahead_ms, end, thread }
+    }
+
+    /// Lets its time go on.
+    pub(crate) fn later(&self, by: Duration) {
+        let by_ms = i64::try_from(by.as_millis()).expect("a short time");
+        self.ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// Ends it; gives the directory, for another one.

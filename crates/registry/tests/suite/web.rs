@@ -71,3 +71,55 @@ fn pages_keep_to_the_rules() {
     let closed = Server::with(r#"{"web": false}"#);
     assert_eq!(send(closed.address, "GET", "/", &[], b"").status, 404);
 }
+
+/// Chromium with a page; what it said. `None` where there is none.
+fn chromium(server: &Server, path: &str, words: &[&str]) -> Option<String> {
+    let programs = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
+    let program = programs.iter().find(|path| std::path::Path::new(path).exists())?;
+    #[expect(clippy::disallowed_methods, reason = "a program to test with")]
+    let mut command = std::process::Command::new(program);
+    // Its sandbox needs what root in a container lacks; it sees nothing but this server.
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+    command.args(["--no-first-run", "--disable-background-networking"]).args(words);
+    command.arg(format!("--user-data-dir={}", server.scratch.path().join("profile").display()));
+    command.arg(format!("http://{}{path}", server.address));
+    let output = command.stdin(std::process::Stdio::null()).output().expect("Chromium");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // What the page may not do, or what is wrong with it, the console has.
+    assert!(!said.contains("Content Security Policy") && !said.contains("Uncaught"), "{said}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn pages_in_a_browser() {
+    let server = Server::open();
+    let config = br#"{"os":"linux","architecture":"amd64",
+        "history":[{"created_by":"<script>document.title='taken'</script>"}]}"#;
+    for bytes in [&config[..], &[1; 3000]] {
+        assert_eq!(push(&server, "team/app", bytes).status, 201);
+    }
+    let text = manifest(&[config, &[1; 3000]], "").replacen(
+        "application/octet-stream",
+        "application/vnd.oci.image.config.v1+json",
+        1,
+    );
+    assert_eq!(push_manifest(&server, "team/app", "v1", &text).status, 201);
+    let image = "/-/team/app?tag=v1";
+    let logging = "--enable-logging=stderr";
+    let Some(dom) = chromium(&server, image, &[logging, "--dump-dom"]) else {
+        #[expect(clippy::print_stderr, reason = "a skip is said")]
+        {
+            eprintln!("SKIPPED pages_in_a_browser: Chromium is not installed");
+        }
+        return;
+    };
+    // As a browser has read it there are elements, and what was pushed is text; the script was run.
+    let command = format!("docker pull {}/team/app:v1", server.address);
+    for part in [&command, "</rect>", "&lt;script&gt;document.title", "<button>copy</button>"] {
+        assert!(dom.contains(part), "{part} in {dom}");
+    }
+    assert!(!dom.contains("<title>taken"), "{dom}");
+    let list = chromium(&server, "/", &["--dump-dom"]).expect("it was there");
+    assert!(list.contains("<a href=\"/-/team/app\">team/app</a>"), "{list}");
+}

@@ -1,23 +1,26 @@
 //! A blob being written.
 //!
 //! Invariant: the file below `ingest/` is a beginning of the blob, or what [`Ingest::commit`]
-//! finds not to be; bytes are hashed as they are written, and a later process hashes them again
-//! before it goes on. A full disk gets everything back that was written; a cut connection or a
+//! finds not to be; bytes are hashed as they are written, or beside that on another thread, and a
+//! later process hashes them again before it goes on. A full disk gets everything back that was written; a cut connection or a
 //! killed process leaves it for who comes next.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use dhow_archive::hash::{Hasher, Measured};
 use dhow_spec::{Algorithm, Digest, RepositoryPath};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Advice, Mode, OFlags};
 
 use super::names::Claim;
 use super::{Content, ContentError, Expected, INGEST, blob_path};
 use crate::db::{Durability, LeaseId, Repositories, RepositoryError};
 
 const BUFFER: usize = 256 << 10;
+/// The disk begins with an upload's bytes when there are so many: little is left to wait for at the end.
+const WINDOW: u64 = 16 << 20;
 /// So many files are synced side by side.
 const SYNCS: usize = 8;
 
@@ -132,6 +135,23 @@ impl Ingest {
 
     /// Adds bytes. After an error nothing more can be done but [`Ingest::discard`] or dropping it.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_unhashed(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// The hash of what is there, for whoever adds to it what [`Ingest::write_unhashed`] is given meanwhile.
+    pub fn lend_hash(&mut self) -> Hasher {
+        std::mem::replace(&mut self.hasher, Hasher::new(self.hasher_algorithm))
+    }
+
+    /// Takes it back. One that never comes back, or not with all bytes, is made anew at the end.
+    pub fn give_hash_back(&mut self, hasher: Hasher) {
+        self.hasher = hasher;
+    }
+
+    /// Adds bytes that somebody else hashes, who was lent the hash.
+    pub fn write_unhashed(&mut self, bytes: &[u8]) -> Result<()> {
         let offset = self.offset + bytes.len() as u64;
         if offset > self.limit() {
             let error = self.too_long(offset);
@@ -142,9 +162,25 @@ impl Ingest {
         if let Err(error) = self.file.write_all(bytes) {
             return Err(self.failed("write", error));
         }
-        self.hasher.update(bytes);
+        self.begin_writing_back(offset);
         self.offset = offset;
         Ok(())
+    }
+
+    /// Has the kernel begin to bring a large upload to disk. What is dirty this only starts to write; it stays in
+    /// memory.
+    fn begin_writing_back(&self, offset: u64) {
+        let (before, now) = (self.offset / WINDOW, offset / WINDOW);
+        if before < now && matches!(self.keeper, Keeper::Later) {
+            let length = NonZeroU64::new((now - before) * WINDOW);
+            // Without it everything is written at the end.
+            let _ = rustix::fs::fadvise(&self.file, before * WINDOW, length, Advice::DontNeed);
+        }
+    }
+
+    /// Makes sure that the hash is that of all bytes.
+    fn settle_hash(&mut self) -> Result<()> {
+        if self.hasher.size() == self.offset { Ok(()) } else { self.hash_by(self.hasher_algorithm) }
     }
 
     /// Ends the blob: checks it, brings it to disk, names and records it.
@@ -165,6 +201,7 @@ impl Ingest {
         if self.hasher_algorithm != digest.algorithm() {
             self.hash_by(digest.algorithm())?;
         }
+        self.settle_hash()?;
         let measured = self.hasher.clone().finish();
         if measured.digest != *digest {
             self.content.unlink_ingest(&self.expected.id)?;
@@ -292,9 +329,10 @@ impl Write for Ingest {
 impl Content {
     /// Ends many blobs with one sync of the directory and one transaction: all or none get their
     /// records.
-    pub fn commit_all(&self, ingests: Vec<Ingest>) -> Result<Vec<Stored>> {
+    pub fn commit_all(&self, mut ingests: Vec<Ingest>) -> Result<Vec<Stored>> {
         let mut stored = Vec::with_capacity(ingests.len());
-        for ingest in &ingests {
+        for ingest in &mut ingests {
+            ingest.settle_hash()?;
             let Measured { digest, size } = ingest.check()?;
             stored.push(Stored { digest, size });
         }

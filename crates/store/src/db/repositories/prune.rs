@@ -4,6 +4,7 @@
 //! the manifest that will name it may be on its way. No transaction takes more than a few hundred
 //! records, so that no push waits long.
 
+use dhow_spec::RepositoryPath;
 use rusqlite::{Connection, params};
 
 use super::{Repositories, RepositoryError};
@@ -34,7 +35,10 @@ pub struct Pruned {
 
 /// Untagged, in no index of the repository, and about nothing that is there: who refers to a manifest
 /// goes with it and not before.
-const MANIFESTS: &str = "DELETE FROM repository_manifests WHERE (repository, digest) IN (
+macro_rules! manifests {
+    ($and:literal) => {
+        concat!(
+            "DELETE FROM repository_manifests WHERE (repository, digest) IN (
     SELECT m.repository, m.digest FROM repository_manifests m
     WHERE m.added_ms < ?1
       AND NOT EXISTS (SELECT 1 FROM repository_tags t
@@ -42,7 +46,19 @@ const MANIFESTS: &str = "DELETE FROM repository_manifests WHERE (repository, dig
       AND NOT EXISTS (SELECT 1 FROM links l JOIN repository_manifests p
           ON p.repository = m.repository AND p.digest = l.parent WHERE l.child = m.digest)
       AND NOT EXISTS (SELECT 1 FROM repository_manifests s
-          WHERE s.repository = m.repository AND s.digest = m.subject)
+          WHERE s.repository = m.repository AND s.digest = m.subject)",
+            $and,
+            " LIMIT ?2)"
+        )
+    };
+}
+
+const MANIFESTS: &str = manifests!("");
+const MANIFESTS_OF: &str =
+    manifests!(" AND m.repository = (SELECT id FROM repositories WHERE name = ?3)");
+const TAGS_OF: &str = "DELETE FROM repository_tags WHERE (repository, name) IN (
+    SELECT repository, name FROM repository_tags
+    WHERE checked_ms < ?1 AND repository = (SELECT id FROM repositories WHERE name = ?3)
     LIMIT ?2)";
 
 const BLOBS: &str = "DELETE FROM repository_blobs WHERE (repository, digest) IN (
@@ -64,22 +80,39 @@ impl Repositories {
     /// Gives up what nobody names. Bytes go with the store's next collection.
     pub fn prune(&self, options: PruneOptions) -> Result<Pruned, RepositoryError> {
         let manifests = match options.untagged_before_ms {
-            Some(before) => self.in_batches(MANIFESTS, before)?,
+            Some(before) => self.in_batches(MANIFESTS, before, None)?,
             None => 0,
         };
-        let blobs = self.in_batches(BLOBS, options.used_before_ms)?;
-        let repositories = self.in_batches(REPOSITORIES, 0)?;
+        let blobs = self.in_batches(BLOBS, options.used_before_ms, None)?;
+        let repositories = self.in_batches(REPOSITORIES, 0, None)?;
         Ok(Pruned { blobs, manifests, repositories })
     }
 
-    fn in_batches(&self, sql: &'static str, before: i64) -> Result<u64, RepositoryError> {
+    /// Gives up a mirror's tags that nobody has found to be the upstream's since then, and manifests as old that
+    /// nothing leads to; says how many manifests. Their blobs go with the next [`Repositories::prune`].
+    pub fn expire(&self, path: &RepositoryPath, before_ms: i64) -> Result<u64, RepositoryError> {
+        self.in_batches(TAGS_OF, before_ms, Some(path))?;
+        self.in_batches(MANIFESTS_OF, before_ms, Some(path))
+    }
+
+    fn in_batches(
+        &self,
+        sql: &'static str,
+        before: i64,
+        of: Option<&RepositoryPath>,
+    ) -> Result<u64, RepositoryError> {
         let mut total = 0;
         loop {
             let db = self.db.clone();
+            let of = of.map(|path| path.as_str().to_owned());
             let changed = self.db.write(Durability::Process, move |connection: &Connection| {
                 let mut statement =
                     connection.prepare_cached(sql).map_err(|error| db.error(error))?;
-                statement.execute(params![before, BATCH]).map_err(|error| db.error(error))
+                let done = match of {
+                    Some(of) => statement.execute(params![before, BATCH, of]),
+                    None => statement.execute(params![before, BATCH]),
+                };
+                done.map_err(|error| db.error(error))
             })?;
             total += changed as u64;
             if changed == 0 {
