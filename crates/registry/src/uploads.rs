@@ -23,7 +23,7 @@ const OPEN_MAX: usize = 512;
 /// What has been idle so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 /// Bytes that all uploads together have in memory, as far as each can do with its share.
-const MEMORY: usize = 16 << 20;
+const MEMORY: usize = 8 << 20;
 const SHARE_MIN: usize = 64 << 10;
 const SHARE_MAX: usize = 512 << 10;
 const RANDOM_BYTES: usize = 16;
