@@ -9,7 +9,7 @@ mod place;
 mod steps;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lexopt::prelude::*;
@@ -21,8 +21,9 @@ use crate::leftover;
 use crate::task::{At, TaskError, progress, scratch};
 
 const USAGE: &str = "\
-cargo xtask clients [--only NAME ...]
-  --only  skopeo, umoci, podman, oras, docker, dhow (repeatable; all)
+cargo xtask clients [--only NAME ...] [--program PATH]
+  --only     skopeo, umoci, podman, oras, docker, dhow (repeatable; all)
+  --program  another dhow than that of the release build, else of the debug build
 oras is taken from the PATH or from ~/go/bin (go install oras.land/oras/cmd/oras@latest).";
 
 /// A client, and all that it does. Later ones take what earlier ones pushed.
@@ -46,10 +47,11 @@ struct Report {
 
 /// Runs all of it and prints a table.
 pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
-    let (mut only, mut inside) = (Vec::new(), false);
+    let (mut only, mut inside, mut program) = (Vec::new(), false, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("only") => only.push(arguments.value()?.string()?),
+            Long("program") => program = Some(PathBuf::from(arguments.value()?)),
             Long("inside") => inside = true,
             Long("help") | Short('h') => {
                 println!("{USAGE}");
@@ -61,13 +63,14 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
     if !inside {
         let mut words = vec!["clients".to_owned(), "--inside".to_owned()];
         words.extend(only.iter().map(|name| format!("--only={name}")));
+        words.extend(program.map(|path| format!("--program={}", path.display())));
         return alone(&words, Network::Own);
     }
     let dir = scratch("clients")?.join(std::process::id().to_string());
     fs::create_dir_all(&dir).at("create", &dir)?;
     let mut report =
         Report { table: Columns::new(["client", "step", "result"]), client: "", faults: 0 };
-    let result = all(&only, &dir, &mut report);
+    let result = all(&only, program, &dir, &mut report);
     progress("");
     print!("{}", report.table.render());
     leftover::remove_cgroups(&[place::cgroup()]);
@@ -76,8 +79,13 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
     if report.faults == 0 { Ok(()) } else { Err(TaskError::Bad) }
 }
 
-fn all(only: &[String], dir: &Path, report: &mut Report) -> Result<(), TaskError> {
-    let place = Place::make(dir)?;
+fn all(
+    only: &[String],
+    program: Option<PathBuf>,
+    dir: &Path,
+    report: &mut Report,
+) -> Result<(), TaskError> {
+    let place = Place::make(dir, program)?;
     for (name, steps) in CLIENTS {
         if only.is_empty() || only.iter().any(|wanted| wanted == name) {
             report.client = name;

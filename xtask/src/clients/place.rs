@@ -39,9 +39,11 @@ pub(super) fn cgroup() -> String {
 }
 
 impl Place {
-    pub(super) fn make(dir: &Path) -> Result<Self, TaskError> {
+    pub(super) fn make(dir: &Path, program: Option<PathBuf>) -> Result<Self, TaskError> {
         let debug = release_dir().with_file_name("debug").join("dhow");
-        let dhow = [release_dir().join("dhow"), debug].into_iter().find(|path| path.is_file());
+        let built = [release_dir().join("dhow"), debug];
+        let candidates = program.map_or(built.to_vec(), |path| vec![path]);
+        let dhow = candidates.into_iter().find(|path| path.is_file());
         let dhow = dhow.ok_or(TaskError::Absent { what: "dhow", remedy: "cargo build -p dhow" })?;
         let packed = dir.join("packed");
         fs::create_dir(&packed).at("create", &packed)?;
