@@ -24,7 +24,7 @@ pub use error::{BuildError, Fault};
 pub use files::{FileInfo, FileKind, Files, FilesError};
 pub use git::{GitSource, GitSourceError};
 pub use lint::{Lint, LintAsk, LintWarning, Rule, lint};
-pub use observer::{Event, Observer};
+pub use observer::{Event, Observer, OutputStream};
 pub use reads::Reads;
 pub use worker::{
     AgentMount, Base, Bind, CacheMount, Checkout, Fetched, Layer, Once, Ran, Record, RunStep,

@@ -30,7 +30,9 @@ pub enum Event<'a> {
     Output {
         /// Whose.
         stage: usize,
-        /// What, on whichever stream.
+        /// Where.
+        stream: OutputStream,
+        /// What.
         bytes: &'a [u8],
     },
     /// Something that the user should know.
@@ -56,6 +58,15 @@ pub enum Event<'a> {
         /// Which.
         stage: usize,
     },
+}
+
+/// Where a command says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// On standard output.
+    Output,
+    /// On standard error.
+    Error,
 }
 
 /// Hears of everything, from whichever thread it happens on.

@@ -28,6 +28,7 @@ use crate::dockerfile::{Network, Sharing};
 use crate::error::Fault;
 use crate::files::Files;
 use crate::git::GitSource;
+use crate::observer::OutputStream;
 
 /// One layer of a file system in the making.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,8 +216,14 @@ pub enum WorkError {
 
 /// Whoever carries builds out; the module's text is the contract.
 pub trait Worker: Send + Sync {
-    /// The image of that name for a platform, its layers ready to stand on.
-    fn base(&self, reference: &str, platform: &Platform) -> Result<Base, WorkError>;
+    /// The image of that name for a platform, its layers ready to stand on; `say` hears how that goes, if it takes
+    /// a while.
+    fn base(
+        &self,
+        reference: &str,
+        platform: &Platform,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Base, WorkError>;
 
     /// What a file system of these layers shows.
     fn files(&self, layers: &[Layer]) -> Result<Box<dyn Files>, WorkError>;
@@ -236,7 +243,7 @@ pub trait Worker: Send + Sync {
         &self,
         below: &[Layer],
         step: &RunStep,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(OutputStream, &[u8]),
     ) -> Result<Ran, WorkError>;
 
     /// Gives what a key's step came to on `below`: what is remembered, unless it is to be `fresh`, or what

@@ -39,6 +39,7 @@ pub use containers::views::{
 };
 pub use dhow_builder::{
     Event as BuildEvent, Lint as BuildLint, LintWarning as BuildWarning, Observer as BuildObserver,
+    OutputStream,
 };
 pub use dhow_distribution::{Credentials, Event as Transfer, Found as FoundRepository};
 pub use dhow_runtime::{IoCount, Usage};

@@ -9,7 +9,7 @@ use dhow_spec::{Algorithm, Digest};
 use crate::worker::Layer;
 
 /// Changes whenever the meaning of a key does.
-const FORM: &str = "dhow-build-2";
+const FORM: &str = "dhow-build-3";
 
 /// A key in the making.
 pub(super) struct Key(Hasher);

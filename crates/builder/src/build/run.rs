@@ -107,8 +107,9 @@ impl<'a> Walker<'a> {
             }
             self.ask.observer.event(&Event::Running { stage });
             ran = true;
-            let mut output =
-                |bytes: &[u8]| self.ask.observer.event(&Event::Output { stage, bytes });
+            let mut output = |stream, bytes: &[u8]| {
+                self.ask.observer.event(&Event::Output { stage, stream, bytes });
+            };
             match worker.run(layers, &step, &mut output)? {
                 Ran::Layer(layer) => Ok(Record { created, layer: Some(layer) }),
                 Ran::Failed { code, layer } => {

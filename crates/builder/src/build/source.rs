@@ -45,7 +45,7 @@ impl<'a> Walker<'a> {
             None => name,
         };
         let platform = &self.graph.platforms[self.number];
-        Ok(Root::Layers(self.ask.worker.base(image, platform)?.layers))
+        Ok(Root::Layers(self.base(image, platform)?.layers))
     }
 
     /// `COPY` and `ADD`.

@@ -3,8 +3,8 @@
 //! Invariant: an instruction sees one state of the variables, the one before it.
 
 use dhow_archive::tar::Time;
-use dhow_spec::Digest;
 use dhow_spec::image::{HealthCheck as ImageHealthCheck, Timestamp};
+use dhow_spec::{Digest, Platform};
 
 use super::Ask;
 use super::graph::{BaseOf, Graph};
@@ -18,8 +18,8 @@ use crate::dockerfile::{
 };
 use crate::error::{BuildError, Fault};
 use crate::files::clean;
-use crate::observer::Event;
-use crate::worker::{Once, Record, WorkError};
+use crate::observer::{Event, OutputStream};
+use crate::worker::{Base, Once, Record, WorkError};
 
 /// Walks a stage and tells what came of it.
 pub(super) fn stage(shared: &Shared<'_>, number: usize) {
@@ -99,10 +99,19 @@ impl Walker<'_> {
         self.state = match &self.graph.bases[self.number] {
             BaseOf::Scratch => State::scratch(platform),
             BaseOf::Stage(base) => self.shared.wait(*base)?.next(),
-            BaseOf::Image(reference) => State::of(self.ask.worker.base(reference, platform)?),
+            BaseOf::Image(reference) => State::of(self.base(reference, platform)?),
         };
         self.done(false);
         Ok(std::mem::take(&mut self.state.run.on_build))
+    }
+
+    /// An image, ready to stand on or to read from; what is said of it meanwhile is the step's.
+    pub(super) fn base(&self, reference: &str, platform: &Platform) -> Result<Base, Fault> {
+        let mut say = |text: &str| {
+            let (stage, stream, bytes) = (self.number, OutputStream::Output, text.as_bytes());
+            self.ask.observer.event(&Event::Output { stage, stream, bytes });
+        };
+        Ok(self.ask.worker.base(reference, platform, &mut say)?)
     }
 
     /// Whether nothing that was done before counts.

@@ -66,7 +66,8 @@ pub(crate) fn write(
             to.clone()
         };
         if !group.is_file() || is_archive {
-            layer.directory(&to, group.entries.first().filter(|_| !is_archive))?;
+            // New, it is plain: Docker gives it nothing of the directory whose contents go there.
+            layer.directory(&to)?;
         }
         for entry in &group.entries {
             layer.entry(files, &place, entry)?;
@@ -83,12 +84,12 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// Tells a directory and those above it; new ones are like `model`, or plain.
-    fn directory(&mut self, path: &[u8], model: Option<&PickedEntry>) -> Result<(), Fault> {
+    /// Tells a directory and those above it; new ones are plain.
+    fn directory(&mut self, path: &[u8]) -> Result<(), Fault> {
         if path.is_empty() || self.told.contains(path) {
             return Ok(());
         }
-        self.directory(parent(path), None)?;
+        self.directory(parent(path))?;
         let there = match self.target.below {
             Some(below) => below.look(path)?,
             None => None,
@@ -99,10 +100,7 @@ impl Layer<'_> {
                 let path = format!("/{}", String::from_utf8_lossy(path));
                 return Err(Fault::NotADirectory { path });
             }
-            None => match model.filter(|model| model.below.is_empty()) {
-                Some(model) => self.metadata(&model.info),
-                None => self.plain(),
-            },
+            None => self.plain(),
         };
         self.put(path, Kind::Directory, metadata)
     }
@@ -164,7 +162,7 @@ impl Layer<'_> {
             if path.is_empty() || self.told.contains(&path) {
                 return Ok(());
             }
-            self.directory(parent(&path), None)?;
+            self.directory(parent(&path))?;
             self.no_file(&path)?;
             let metadata = self.metadata(&entry.info);
             return self.put(&path, Kind::Directory, metadata);
@@ -173,7 +171,7 @@ impl Layer<'_> {
             From::Archive(from) => return self.unpack(files.open(from)?, place),
             From::KeptArchive(file) => return self.unpack(Box::new(Kept::new(file)), place),
             From::Kept(file) => {
-                self.directory(parent(&path), None)?;
+                self.directory(parent(&path))?;
                 let FileKind::File(size) = entry.info.kind else { return Ok(()) };
                 let metadata = self.metadata(&entry.info);
                 self.put(&path, Kind::File(Content::plain(size)), metadata)?;
@@ -181,7 +179,7 @@ impl Layer<'_> {
                 return Ok(());
             }
             From::Bytes(bytes) => {
-                self.directory(parent(&path), None)?;
+                self.directory(parent(&path))?;
                 let metadata = self.metadata(&entry.info);
                 self.put(&path, Kind::File(Content::plain(bytes.len() as u64)), metadata)?;
                 self.tar.write_all(bytes)?;
@@ -190,7 +188,7 @@ impl Layer<'_> {
             From::Tree(_) => {}
         }
         let From::Tree(from) = &entry.from else { return Ok(()) };
-        self.directory(parent(&path), None)?;
+        self.directory(parent(&path))?;
         let metadata = self.metadata(&entry.info);
         match &entry.info.kind {
             FileKind::File(size) => {
@@ -252,7 +250,7 @@ impl Layer<'_> {
             if is_directory && self.told.contains(&path) {
                 continue;
             }
-            self.directory(parent(&path), None)?;
+            self.directory(parent(&path))?;
             let kind = match entry.kind.clone() {
                 Kind::HardLink { target } => {
                     Kind::HardLink { target: join(place, &clean(&target)) }

@@ -174,14 +174,14 @@ fn a_terminal_has_a_size_and_keys() {
 }
 
 /// Whether something comes in time.
-fn is_readable(file: &std::fs::File) -> bool {
+pub(crate) fn is_readable(file: &std::fs::File) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
     poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&patience)).expect("a poll") > 0
 }
 
 /// A terminal of 31 rows and 97 columns.
-fn terminal() -> (OwnedFd, OwnedFd) {
+pub(crate) fn terminal() -> (OwnedFd, OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).expect("granted");

@@ -17,5 +17,6 @@ mod networks;
 mod registries;
 #[path = "../../../distribution/tests/registry/program.rs"]
 mod registry;
+mod shown;
 mod together;
 mod whole;

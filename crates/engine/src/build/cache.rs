@@ -137,6 +137,9 @@ impl EngineWorker {
         if let Some(layer) = &layer {
             let whole: Vec<Layer> = below.iter().chain([layer]).cloned().collect();
             let chain = top(&whole).expect("one layer at least");
+            if self.only.as_ref().is_some_and(|only| !only.contains(&chain.to_string())) {
+                return Ok(None);
+            }
             let blob = &layer.blob.digest;
             let kept = self.shared.store.content().keep(self.lease(), blob);
             let here = kept.map_err(super::layers::content)?.is_some()

@@ -15,10 +15,12 @@ mod contexts;
 mod fault;
 mod files;
 mod foreign;
+mod frames;
 mod git;
 mod layers;
 mod options;
 mod outlet;
+mod pulling;
 mod relay;
 mod remote;
 mod run;
@@ -180,7 +182,7 @@ impl Build {
             labels: options.labels.clone(),
             platform: platform.clone(),
             build_platform: host.clone(),
-            no_cache: options.no_cache,
+            no_cache: options.no_cache || worker.knows_no_cache(),
             no_cache_stages: options.no_cache_stages.clone(),
             secrets: options.secrets.clone(),
             agents: options.agents.keys().cloned().collect(),
@@ -233,7 +235,9 @@ impl Observer for Shifted<'_> {
                 Event::Step { stage: at(stage), step, total, text }
             }
             Event::Running { stage } => Event::Running { stage: at(stage) },
-            Event::Output { stage, bytes } => Event::Output { stage: at(stage), bytes },
+            Event::Output { stage, stream, bytes } => {
+                Event::Output { stage: at(stage), stream, bytes }
+            }
             Event::Warning { stage, text } => Event::Warning { stage: at(stage), text },
             Event::Done { stage, cached, ran, id } => {
                 Event::Done { stage: at(stage), cached, ran, id }

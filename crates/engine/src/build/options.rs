@@ -49,6 +49,8 @@ pub struct BuildOptions {
     pub cache_sent: Vec<String>,
     /// Images at registries that tell what was done for them.
     pub cache_from: Vec<Reference>,
+    /// What was done here counts only where one of these images has it, as in Docker's classic builder.
+    pub cache_strict: bool,
     /// The image tells what was done for it.
     pub cache_inline: bool,
     /// Everything that was done is told, not only what led to the image.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use dhow_builder::dockerfile::{Network, Sharing};
-use dhow_builder::{AgentMount, Bind, CacheMount, Layer, Ran, RunStep, WorkError};
+use dhow_builder::{AgentMount, Bind, CacheMount, Layer, OutputStream, Ran, RunStep, WorkError};
 use dhow_monitor::{
     AttachRequest, Event, Launch, LogConfig, LogDriver, NetworkPlace, Request, RestartPolicy,
     Runtime, VERSION,
@@ -25,6 +25,7 @@ use tokio::net::UnixStream;
 use tokio::task::spawn_blocking;
 
 use super::cache::{Claim, mount_key};
+use super::frames::Frames;
 use super::layers::{failed, top};
 use super::relay::Relay;
 use super::stubs::Stubs;
@@ -77,7 +78,7 @@ impl EngineWorker {
         &self,
         below: &[Layer],
         step: &RunStep,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(OutputStream, &[u8]),
     ) -> Result<Ran, WorkError> {
         if self.cancel.is_cancelled() {
             return Err(WorkError::Cancelled);
@@ -111,7 +112,7 @@ impl Step<'_> {
         &mut self,
         below: &[Layer],
         step: &RunStep,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(OutputStream, &[u8]),
     ) -> Result<Ran, WorkError> {
         let snapshots = self.worker.shared.snapshots.clone();
         let key = self.prepare_snapshot(top(below).as_ref()).map_err(failed)?;
@@ -510,7 +511,11 @@ impl Step<'_> {
     }
 
     /// Starts the monitor and the command, passes its output on, and waits for its end.
-    async fn supervise(&self, launch: Launch, output: &mut dyn FnMut(&[u8])) -> Result<i32, Error> {
+    async fn supervise(
+        &self,
+        launch: Launch,
+        output: &mut dyn FnMut(OutputStream, &[u8]),
+    ) -> Result<i32, Error> {
         let program = self.worker.shared.program.clone();
         let started = spawn_blocking(move || dhow_monitor::start(&program, &launch, None)).await?;
         let started = started.map_err(|error| Error::Monitor { message: error.to_string() })?;
@@ -523,11 +528,16 @@ impl Step<'_> {
             .into_std()
             .map_err(|error| Error::io("make", "a pair of sockets", error))?
             .into();
-        let attach = AttachRequest { stdout: true, stderr: true, ..AttachRequest::default() };
+        let attach = AttachRequest {
+            stdout: true,
+            stderr: true,
+            multiplexed: true,
+            ..AttachRequest::default()
+        };
         link.ask(&Request::Attach(attach), &[theirs.as_fd()]).await?;
         drop(theirs);
         link.ask(&Request::Start, &[]).await?;
-        let mut buffer = vec![0; OUTPUT_BYTES];
+        let (mut buffer, mut frames) = (vec![0; OUTPUT_BYTES], Frames::default());
         let mut open = true;
         let mut killed = false;
         let mut code = None;
@@ -535,13 +545,13 @@ impl Step<'_> {
             tokio::select! {
                 read = tokio::io::AsyncReadExt::read(&mut ours, &mut buffer), if open => match read {
                     Ok(0) | Err(_) => open = false,
-                    Ok(count) => output(&buffer[..count]),
+                    Ok(count) => frames.take(&buffer[..count], output),
                 },
                 record = link.record(), if code.is_none() => match record {
                     Some(record) => match record.event {
                         Event::Exited { code: ended, oom_killed, .. } => {
                             if oom_killed {
-                                output(b"the command ran out of memory\n");
+                                output(OutputStream::Error, b"the command ran out of memory\n");
                             }
                             code = Some(ended.unwrap_or(137));
                         }

@@ -5,7 +5,7 @@
 //! way (`inline`). Invariants: a layer counts only if its bytes are what the configuration says; a cache that cannot
 //! be read is no failure of the build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::sync::{Arc, PoisonError};
@@ -17,15 +17,16 @@ use dhow_spec::image::{
     RootFs, Timestamp,
 };
 use dhow_spec::{Digest, Platform, Reference};
-use dhow_store::Image;
+use dhow_store::{Image, ManifestKind};
 use serde::{Deserialize, Serialize};
 
 use super::Build;
 use super::commit::give_archive;
 use super::fault::BuildFault;
-use super::options::OutputKind;
+use super::options::{BuildOptions, OutputKind};
 use super::outlet::Outlet;
 use super::worker::EngineWorker;
+use crate::engine::Shared;
 use crate::error::Error;
 use crate::images::PullError;
 
@@ -98,6 +99,11 @@ impl Build {
         for reference in &self.options.cache_from {
             if worker.cancel.is_cancelled() {
                 return Ok(());
+            }
+            // The classic builder asks no registry for a cache, and says nothing of one that is not here.
+            if self.options.cache_strict {
+                worker.here(reference).into_iter().for_each(|source| worker.hear(source));
+                continue;
             }
             match worker.at_name(reference) {
                 Ok(source) => worker.hear(source),
@@ -212,18 +218,26 @@ impl EngineWorker {
         pushed.map(drop).map_err(|error| failed(error.to_string()))
     }
 
+    fn first_platform(&self) -> Platform {
+        self.options.platforms.first().cloned().unwrap_or_else(Platform::of_build)
+    }
+
+    /// What an image of that name that is here tells, if it does.
+    fn here(&self, reference: &Reference) -> Option<Source> {
+        let images = self.shared.store.images();
+        let image = images.by_name(reference).ok()??;
+        let selected = images.select(&image, &self.first_platform()).ok()?;
+        let (manifest, config) = (selected.manifest, selected.config);
+        let tells = manifest.annotations.contains_key(NOTE);
+        tells.then_some(Source { manifest, config, place: Place::Here })
+    }
+
     /// What an image of that name tells, here or else at its registry.
     fn at_name(&self, reference: &Reference) -> Result<Source, String> {
-        let platforms = &self.options.platforms;
-        let platform = platforms.first().cloned().unwrap_or_else(Platform::of_build);
-        let images = self.shared.store.images();
-        if let Ok(Some(image)) = images.by_name(reference)
-            && let Ok(selected) = images.select(&image, &platform)
-            && selected.manifest.annotations.contains_key(NOTE)
-        {
-            let (manifest, config) = (selected.manifest, selected.config);
-            return Ok(Source { manifest, config, place: Place::Here });
+        if let Some(source) = self.here(reference) {
+            return Ok(source);
         }
+        let platform = self.first_platform();
         let images = self.images_for(reference);
         let found = self.runtime.block_on(async {
             tokio::select! {
@@ -317,6 +331,25 @@ impl EngineWorker {
             }
         }
     }
+}
+
+impl EngineWorker {
+    /// Whether the cache is to be taken from images alone, and none of them is here.
+    pub(super) fn knows_no_cache(&self) -> bool {
+        self.only.as_ref().is_some_and(HashSet::is_empty)
+    }
+}
+
+/// The layers of the images that a cache is to be taken from, as far as they are here, by their chains.
+pub(super) fn layers_of(shared: &Shared, options: &BuildOptions) -> HashSet<String> {
+    let images = shared.store.images();
+    let found = options.cache_from.iter().filter_map(|name| images.by_name(name).ok().flatten());
+    let manifests = found.flat_map(|image| images.manifests(&image).unwrap_or_default());
+    let chains = manifests.filter_map(|manifest| match manifest.kind {
+        ManifestKind::Image { chain, .. } => Some(chain),
+        _ => None,
+    });
+    chains.flatten().map(|chain| chain.to_string()).collect()
 }
 
 /// A file from its beginning, wherever others read it.

@@ -2,14 +2,14 @@
 //!
 //! Invariant: everything that a build made or stands on is kept by its lease; the lease ends with the build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dhow_builder::{
-    Base, Checkout, Fault, Fetched, Files, GitSource, Layer, Once, Ran, Record, RunStep, WorkError,
-    Worker,
+    Base, Checkout, Fault, Fetched, Files, GitSource, Layer, Once, OutputStream, Ran, Record,
+    RunStep, WorkError, Worker,
 };
 use dhow_spec::image::Timestamp;
 use dhow_spec::{Digest, Platform, Reference};
@@ -20,6 +20,7 @@ use super::cancel::Cancel;
 use super::files::RootFiles;
 use super::layers::{failed, top};
 use super::options::BuildOptions;
+use super::pulling::Lines;
 use super::told::{Imported, Used};
 use crate::engine::{Engine, Shared};
 use crate::error::{Error, ErrorClass};
@@ -36,6 +37,8 @@ pub(super) struct EngineWorker {
     bases: Mutex<BTreeMap<String, Base>>,
     /// The steps of this build.
     pub(super) used: Mutex<BTreeMap<String, Used>>,
+    /// Layers of the images that the cache is to be taken from, where nothing else is to be; by their chains.
+    pub(super) only: Option<HashSet<String>>,
     /// What others have done.
     pub(super) imported: Mutex<BTreeMap<String, Imported>>,
 }
@@ -48,7 +51,9 @@ impl EngineWorker {
         cancel: Cancel,
     ) -> Result<Self, Error> {
         let lease = begin_lease(&shared)?;
+        let only = options.cache_strict.then(|| super::told::layers_of(&shared, &options));
         Ok(Self {
+            only,
             shared,
             runtime,
             options,
@@ -90,13 +95,18 @@ impl EngineWorker {
         root.map(Some).map_err(|error| Error::Root { message: error.to_string() })
     }
 
-    async fn find_base(&self, text: &str, platform: &Platform) -> Result<Base, WorkError> {
+    async fn find_base(
+        &self,
+        text: &str,
+        platform: &Platform,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Base, WorkError> {
         let reference = Reference::parse(text)
             .map_err(|error| WorkError::Invalid { message: error.to_string() })?;
         let image = match self.find_image(text)? {
             Some(image) if !self.options.pull => image,
             found => {
-                self.pull(&reference, platform).await?;
+                self.pull(&reference, platform, say).await?;
                 match self.find_image(text)?.or(found) {
                     Some(image) => image,
                     None => return Err(not_found(text)),
@@ -108,7 +118,7 @@ impl EngineWorker {
             Ok(ready) => ready,
             // Here for another platform: the registry may have ours.
             Err(error) if error.class() == ErrorClass::NotFound && !self.options.pull => {
-                self.pull(&reference, platform).await?;
+                self.pull(&reference, platform, say).await?;
                 let image = self.find_image(text)?.ok_or_else(|| not_found(text))?;
                 images.ready(&image, platform, Arc::new(())).await.map_err(pulled)?
             }
@@ -148,16 +158,32 @@ impl EngineWorker {
         self.runtime.block_on(self.shared.images.bring_back(images, &self.lease))
     }
 
-    async fn pull(&self, reference: &Reference, platform: &Platform) -> Result<(), WorkError> {
+    async fn pull(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), WorkError> {
         let images = self.images_for(reference);
+        let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
+        say(&format!("pulling {}\n", reference.familiar()));
         let request =
             PullRequest { reference: reference.clone(), platform: Some(platform.clone()) };
-        tokio::select! {
-            pulled = images.pull(&request, Arc::new(())) => {
-                pulled.map(drop).map_err(self::pulled)
+        let pull = images.pull(&request, Arc::new(Lines::new(sender)));
+        tokio::pin!(pull);
+        let pulled = loop {
+            tokio::select! {
+                // What was said before the end is told before it.
+                biased;
+                Some(line) = lines.recv() => say(&line),
+                pulled = &mut pull => break pulled.map(drop).map_err(self::pulled),
+                () = self.cancel.said() => break Err(WorkError::Cancelled),
             }
-            () = self.cancel.said() => Err(WorkError::Cancelled),
+        };
+        while let Ok(line) = lines.try_recv() {
+            say(&line);
         }
+        pulled
     }
 }
 
@@ -193,7 +219,12 @@ fn pulled(error: PullError) -> WorkError {
 }
 
 impl Worker for EngineWorker {
-    fn base(&self, reference: &str, platform: &Platform) -> Result<Base, WorkError> {
+    fn base(
+        &self,
+        reference: &str,
+        platform: &Platform,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Base, WorkError> {
         let key = format!("{reference} {platform:?}");
         let known = || self.bases.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(base) = known() {
@@ -208,7 +239,7 @@ impl Worker for EngineWorker {
         if let Some(base) = known() {
             return Ok(base);
         }
-        let base = self.runtime.block_on(self.find_base(reference, platform))?;
+        let base = self.runtime.block_on(self.find_base(reference, platform, say))?;
         self.bases.lock().unwrap_or_else(PoisonError::into_inner).insert(key, base.clone());
         Ok(base)
     }
@@ -233,7 +264,7 @@ impl Worker for EngineWorker {
         &self,
         below: &[Layer],
         step: &RunStep,
-        output: &mut dyn FnMut(&[u8]),
+        output: &mut dyn FnMut(OutputStream, &[u8]),
     ) -> Result<Ran, WorkError> {
         self.run_step(below, step, output)
     }

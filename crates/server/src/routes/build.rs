@@ -380,6 +380,8 @@ fn caches(query: &Query) -> Result<BuildOptions, ApiError> {
             text => options.cache_to.push(name(text)?),
         }
     }
+    // Our own client asks as BuildKit's do, for whom such caches come beside what is known here.
+    options.cache_strict = !options.cache_from.is_empty() && query.text("progress") != "events";
     options.cache_all = query.text("cachemode") == "max";
     options.cache_lenient = query.flag("cachelenient");
     Ok(options)

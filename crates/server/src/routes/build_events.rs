@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dhow_engine::{BuildEvent, BuildObserver, BuildStage};
+use dhow_engine::{BuildEvent, BuildObserver, BuildStage, OutputStream};
 use dhow_spec::base64;
 use dhow_spec::image::Timestamp;
 use serde_json::{Value, json};
@@ -129,7 +129,9 @@ impl BuildObserver for EventTeller {
                 let value = state.begin(stage, name);
                 state.send(json!({ "vertexes": [value] }));
             }
-            BuildEvent::Output { stage, bytes } => state.log(stage, 1, bytes),
+            BuildEvent::Output { stage, stream, bytes } => {
+                state.log(stage, if stream == OutputStream::Error { 2 } else { 1 }, bytes);
+            }
             BuildEvent::Warning { stage, text } if state.open.contains_key(&stage) => {
                 state.log(stage, 2, text.as_bytes());
             }
@@ -178,7 +180,11 @@ mod tests {
         teller.event(&step(0, "ENV a=b"));
         teller.event(&BuildEvent::Done { stage: 0, cached: false, ran: false, id: "2" });
         teller.event(&step(0, "RUN y"));
-        teller.event(&BuildEvent::Output { stage: 0, bytes: b"said\n" });
+        teller.event(&BuildEvent::Output {
+            stage: 0,
+            stream: OutputStream::Output,
+            bytes: b"said\n",
+        });
         teller.event(&BuildEvent::Done { stage: 0, cached: true, ran: true, id: "3" });
         teller.event(&step(1, "COPY a b"));
         teller.finish(Some("it broke"));

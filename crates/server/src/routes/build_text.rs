@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dhow_engine::{BuildEvent, BuildObserver};
+use dhow_engine::{BuildEvent, BuildObserver, OutputStream};
 use dhow_wire::JsonMessage;
 
 use crate::routes::build_lines::Line;
 
 /// Bytes of a stage that waits for its turn; what is more is left out, and that is told.
 const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// What commands say on standard error is red in the classic builder's text, terminal or not.
+const RED: &str = "\x1b[91m";
+const PLAIN: &str = "\x1b[0m";
 
 /// Tells a build as text.
 pub(super) struct Teller {
@@ -133,8 +137,15 @@ impl BuildObserver for Teller {
                 self.say(stage, format!("Step {step}/{total} : {text}\n"));
             }
             BuildEvent::Running { stage } => self.say(stage, " ---> Running\n".to_owned()),
-            BuildEvent::Output { stage, bytes } => {
-                self.say(stage, String::from_utf8_lossy(bytes).into_owned());
+            BuildEvent::Output { stage, stream, bytes } => {
+                let text = String::from_utf8_lossy(bytes);
+                self.say(
+                    stage,
+                    match stream {
+                        OutputStream::Output => text.into_owned(),
+                        OutputStream::Error => format!("{RED}{text}{PLAIN}"),
+                    },
+                );
             }
             BuildEvent::Warning { stage, text } => self.say(stage, text.to_owned()),
             BuildEvent::Done { stage, cached, id, .. } => {
@@ -154,6 +165,10 @@ mod tests {
         BuildEvent::Step { stage, step: 1, total: 2, text }
     }
 
+    fn said(stage: usize, stream: OutputStream, bytes: &[u8]) -> BuildEvent<'_> {
+        BuildEvent::Output { stage, stream, bytes }
+    }
+
     #[test]
     fn stages_are_told_one_after_the_other() {
         let (sender, lines) = crate::routes::build_lines::lines();
@@ -161,8 +176,8 @@ mod tests {
         teller.event(&BuildEvent::Begin { stages: &[0, 1] });
         teller.event(&step(0, "FROM a"));
         teller.event(&step(1, "FROM b"));
-        teller.event(&BuildEvent::Output { stage: 1, bytes: b"second\n" });
-        teller.event(&BuildEvent::Output { stage: 0, bytes: b"first\n" });
+        teller.event(&said(1, OutputStream::Output, b"second\n"));
+        teller.event(&said(0, OutputStream::Error, b"first\n"));
         teller.event(&BuildEvent::End { stage: 1 });
         teller.event(&BuildEvent::Done { stage: 0, cached: true, ran: false, id: "abc" });
         teller.event(&BuildEvent::End { stage: 0 });
@@ -171,7 +186,7 @@ mod tests {
         let texts: Vec<String> = lines.into_iter().map(text).collect();
         assert_eq!(
             texts.concat(),
-            "Step 1/2 : FROM a\nfirst\n ---> Using cache\n ---> abc\nStep 1/2 : FROM b\nsecond\n"
+            "Step 1/2 : FROM a\n\x1b[91mfirst\n\x1b[0m ---> Using cache\n ---> abc\nStep 1/2 : FROM b\nsecond\n"
         );
     }
 
