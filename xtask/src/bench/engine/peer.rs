@@ -59,25 +59,47 @@ impl Kind {
     }
 }
 
+/// A program of another root, with that for its own.
+fn within(root: &Path, program: &str) -> Command {
+    let mut command = Command::new("chroot");
+    command.arg(root).arg(program);
+    command
+}
+
 /// An engine that runs.
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     dir: PathBuf,
     cgroup: String,
+    /// The root that its programs are in, where that is not ours.
+    root: Option<PathBuf>,
     daemon: Option<Daemon>,
 }
 
 impl Peer {
     /// Starts it below `dir`, with containers below the cgroup `cgroup`.
     pub(crate) fn start(kind: Kind, dir: &Path, cgroup: &str) -> Result<Peer, TaskError> {
+        Peer::start_of(kind, None, dir, cgroup, &[])
+    }
+
+    /// The same with programs of another root, where `dir` is seen at the same place, and with more flags.
+    pub(crate) fn start_of(
+        kind: Kind,
+        root: Option<&Path>,
+        dir: &Path,
+        cgroup: &str,
+        flags: &[&str],
+    ) -> Result<Peer, TaskError> {
         let run = dir.join("run");
         fs::create_dir_all(&run).at("create", &run)?;
         // `/run` is in memory on every machine.
         let none = MountFlags::empty();
         rustix::mount::mount("tmpfs", &run, "tmpfs", none, None).at("mount a tmpfs at", &run)?;
         let cgroup = format!("{cgroup}/{}", kind.name());
-        let mut peer = Peer { kind, dir: dir.to_owned(), cgroup, daemon: None };
-        let Some(daemon) = peer.daemon_command()? else { return Ok(peer) };
+        let root = root.map(Path::to_owned);
+        let mut peer = Peer { kind, dir: dir.to_owned(), cgroup, root, daemon: None };
+        let Some(mut daemon) = peer.daemon_command()? else { return Ok(peer) };
+        daemon.args(flags);
         peer.daemon = Some(Daemon::start(daemon, dir, || peer.command(&["version"]))?);
         Ok(peer)
     }
@@ -92,9 +114,14 @@ impl Peer {
                 command
             }
             Kind::Docker => {
-                let mut command = Command::new(docker_dir()?.join("usr/sbin/dockerd"));
-                let proxy = docker_dir()?.join("usr/sbin/docker-proxy");
-                command.arg("--userland-proxy-path").arg(proxy);
+                let (mut command, place) = match &self.root {
+                    Some(root) => (within(root, "/usr/sbin/dockerd"), PathBuf::from("/")),
+                    None => {
+                        let place = docker_dir()?;
+                        (Command::new(place.join("usr/sbin/dockerd")), place)
+                    }
+                };
+                command.arg("--userland-proxy-path").arg(place.join("usr/sbin/docker-proxy"));
                 command.arg("--pidfile").arg(path("pid"));
                 command
             }
@@ -110,7 +137,10 @@ impl Peer {
 
     /// The client with these words.
     pub(crate) fn command(&self, words: &[&str]) -> Result<Command, TaskError> {
-        let mut command = Command::new(self.kind.program()?);
+        let mut command = match &self.root {
+            Some(root) => within(root, "/usr/bin/docker"),
+            None => Command::new(self.kind.program()?),
+        };
         match self.kind {
             Kind::Dhow | Kind::Docker => command.arg("--host").arg(self.socket()),
             Kind::Podman => {

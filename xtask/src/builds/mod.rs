@@ -1,8 +1,12 @@
 //! `cargo xtask builds`: the same Dockerfiles built by docker's two builders and by dhow, and what came out held
 //! against each other, file by file and field by field.
 //!
-//! The cases are folders of `tests/builds`. Invariant: a case passes where dhow's image is like BuildKit's or like
+//! The cases are folders of `tests/builds`. With `--newer`, docker is the one of Debian trixie (`newer`); `--real`
+//! builds what users build (`real`). Invariant: a case passes where dhow's image is like BuildKit's or like
 //! the classic builder's in every file and in every field; everything happens in namespaces of its own.
+
+mod newer;
+mod real;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,8 +23,12 @@ use crate::leftover;
 use crate::task::{At, TaskError, progress, read, run as run_command, workspace};
 
 const USAGE: &str = "\
-cargo xtask builds [--only CASE ...]
-  --only  cases: folders of tests/builds (repeatable; all)";
+cargo xtask builds [--newer] [--only CASE ...]
+cargo xtask builds --real [--suite NAME]
+  --newer  docker of Debian trixie in place of this machine's
+  --only   cases: folders of tests/builds (repeatable; all)
+  --real   packages, a program and an application on Debian, each twice; needs a mirror and an index
+  --suite  which Debian (trixie)";
 
 /// The builders; the last one is judged.
 const BUILDERS: [(&str, Kind, bool); 3] = [
@@ -65,11 +73,15 @@ struct Built {
 
 /// Builds everything everywhere and prints a table.
 pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
-    let (mut only, mut inside) = (Vec::new(), false);
+    let (mut only, mut inside, mut newer, mut real) = (Vec::new(), false, false, false);
+    let mut suite = "trixie".to_owned();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("only") => only.push(arguments.value()?.string()?),
             Long("inside") => inside = true,
+            Long("newer") => newer = true,
+            Long("real") => real = true,
+            Long("suite") => suite = arguments.value()?.string()?,
             Long("help") | Short('h') => {
                 println!("{USAGE}");
                 return Ok(());
@@ -80,29 +92,46 @@ pub(crate) fn run(mut arguments: lexopt::Parser) -> Result<(), TaskError> {
     if !inside {
         let mut cargo = Command::new("cargo");
         run_command(cargo.args(["build", "--release", "-p", "dhow"]).current_dir(workspace()))?;
+        let mut words = vec!["builds".to_owned(), "--inside".to_owned()];
+        if real {
+            words.extend(["--real".to_owned(), format!("--suite={suite}")]);
+            return alone(&words, Network::Shared);
+        }
         for (_, kind, _) in BUILDERS {
             kind.program()?;
         }
-        let mut words = vec!["builds".to_owned(), "--inside".to_owned()];
+        if newer {
+            // In there is no network.
+            newer::made()?;
+            words.push("--newer".to_owned());
+        }
         words.extend(only.iter().map(|case| format!("--only={case}")));
         return alone(&words, Network::Own);
+    }
+    if real {
+        return real::run(&suite);
     }
     let cgroup = format!("dhow-builds.{}", std::process::id());
     let dir = std::env::temp_dir().join(&cgroup);
     fs::create_dir_all(&dir).at("create", &dir)?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").at("write", "ip_forward")?;
-    let result = all(&dir, &cgroup, &only);
+    let result = all(&dir, &cgroup, &only, newer);
     progress("");
     leftover::remove_cgroups(&[cgroup]);
     fs::remove_dir_all(&dir).at("remove", &dir)?;
     result
 }
 
-fn all(dir: &Path, cgroup: &str, only: &[String]) -> Result<(), TaskError> {
+fn all(dir: &Path, cgroup: &str, only: &[String], newer: bool) -> Result<(), TaskError> {
+    let root = match newer {
+        true => Some(newer::root(&[dir, &workspace().join("tests/builds")])?),
+        false => None,
+    };
     let archive = pack_busybox(dir)?;
     let mut peers = Vec::new();
     for (name, kind, _) in BUILDERS {
-        let peer = Peer::start(kind, &dir.join(name), cgroup)?;
+        let root = root.as_deref().filter(|_| kind == Kind::Docker);
+        let peer = Peer::start_of(kind, root, &dir.join(name), cgroup, &[])?;
         let input = fs::File::open(&archive).at("open", &archive)?;
         run_command(peer.command(&["load"])?.stdin(input).stdout(Stdio::null()))?;
         peers.push(peer);
@@ -115,7 +144,9 @@ fn all(dir: &Path, cgroup: &str, only: &[String]) -> Result<(), TaskError> {
         let mut images = Vec::new();
         for ((builder, _, buildkit), peer) in BUILDERS.iter().zip(&peers) {
             progress(&format!("{name}: {builder}"));
-            if !known.is_empty() && known.trim() != *builder && *builder != "dhow" {
+            // What only newer builders know.
+            let is_known = newer || known.is_empty() || known.trim() == *builder;
+            if !is_known && *builder != "dhow" {
                 images.push(None);
                 continue;
             }

@@ -1,0 +1,3 @@
+#include <stdio.h>
+const char *word(void);
+int main(void) { printf("hello %s\n", word()); return 0; }
