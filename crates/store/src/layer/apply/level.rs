@@ -65,16 +65,12 @@ impl<R: std::io::Read> Applier<'_, R> {
     pub(super) fn say(&mut self, said: &Metadata) -> Result<(), ApplyFault> {
         let fd = self.trail.here();
         let target = Target::Open(fd.as_fd());
-        let (user, group) = self
-            .options
-            .owners
-            .disk_ids(said.uid, said.gid)
-            .map_err(|id| ApplyFault::Owner { id })?;
+        let (user, group) = self.finish.owner(said)?;
         target.set_owner(user, group).map_err(ApplyFault::kernel("change owner"))?;
         target.set_mode(said.mode).map_err(ApplyFault::kernel("change mode"))?;
         let mut xattrs = said.xattrs.clone();
         let default_acl = xattrs.remove(DEFAULT_ACL);
-        let skipped = self.set_xattrs(target, &xattrs)?;
+        let skipped = self.finish.set_xattrs(target, &xattrs)?;
         self.skipped += skipped;
         self.acls |= default_acl.is_some();
         let level = self.trail.value();

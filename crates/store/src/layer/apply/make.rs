@@ -2,14 +2,15 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
-use dhow_archive::layer::{Incoming, Node, Settlement, settle};
-use dhow_archive::tar::{Content, Device, Metadata, Piece, Xattrs};
+use dhow_archive::layer::{Incoming, LayerPath, Node, Settlement, settle};
+use dhow_archive::tar::{Content, Device, Metadata, Piece};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::finish::{SMALL_BYTES_MAX, Small};
 use super::{Applier, ApplyFault, Stop, Target, Unmakeable};
-use crate::layer::metadata;
 use crate::layer::remove::remove_tree;
 
 const NEW_FILE: OFlags = OFlags::WRONLY
@@ -19,28 +20,28 @@ const NEW_FILE: OFlags = OFlags::WRONLY
     .union(OFlags::CLOEXEC);
 
 impl<R: Read> Applier<'_, R> {
-    /// Anything but a directory, where we are.
-    pub(super) fn put(&mut self, name: &[u8], node: &Node, said: &Metadata) -> Result<(), Stop> {
+    /// Anything but directories and files, where we are.
+    pub(super) fn put(
+        &mut self,
+        name: &[u8],
+        node: &Node,
+        said: &Metadata,
+    ) -> Result<(), ApplyFault> {
         match node {
-            Node::File(content) => self.file(name, content, said),
             Node::Symlink { target } => {
                 self.make(name, |dir| rustix::fs::symlinkat(target.as_slice(), dir, name))
                     .map_err(ApplyFault::kernel("make a symbolic link"))?;
-                Ok(self.finish_named(name, None, said)?)
+                self.finish_named(name, None, said)
             }
-            Node::CharDevice(device) => {
-                Ok(self.device(name, FileType::CharacterDevice, *device, said)?)
-            }
-            Node::BlockDevice(device) => {
-                Ok(self.device(name, FileType::BlockDevice, *device, said)?)
-            }
+            Node::CharDevice(device) => self.device(name, FileType::CharacterDevice, *device, said),
+            Node::BlockDevice(device) => self.device(name, FileType::BlockDevice, *device, said),
             Node::Fifo => {
                 let mode = Mode::from_raw_mode((said.mode & 0o777).into());
                 self.make(name, |dir| rustix::fs::mknodat(dir, name, FileType::Fifo, mode, 0))
                     .map_err(ApplyFault::kernel("make a named pipe"))?;
-                Ok(self.finish_named(name, Some(said.mode), said)?)
+                self.finish_named(name, Some(said.mode), said)
             }
-            Node::Directory => unreachable!("directories are made elsewhere"),
+            Node::Directory | Node::File(_) => unreachable!("both are made elsewhere"),
         }
     }
 
@@ -64,19 +65,38 @@ impl<R: Read> Applier<'_, R> {
         make(self.trail.here())
     }
 
-    fn file(&mut self, name: &[u8], content: &Content, said: &Metadata) -> Result<(), Stop> {
+    /// A file where we are, at `path` of the layer.
+    pub(super) fn file(
+        &mut self,
+        path: &LayerPath,
+        name: &[u8],
+        content: &Content,
+        said: Metadata,
+    ) -> Result<(), Stop> {
         self.expect_bytes(content)?;
         let mode = Mode::from_raw_mode((said.mode & 0o777).into());
         let file = self
             .make(name, |dir| rustix::fs::openat(dir, name, NEW_FILE, mode))
             .map_err(ApplyFault::kernel("make a file"))?;
         let inherits = self.trail.peek().inherits;
-        self.fill(file, content, said, inherits)
+        if content.size > SMALL_BYTES_MAX || content.map.is_some() {
+            return self.fill(file, content, &said, inherits);
+        }
+        let mut bytes = Vec::with_capacity(content.size as usize);
+        let mut body = self.reader.body();
+        while let Some(piece) = body.piece()? {
+            if let Piece::Data { bytes: more, .. } = piece {
+                bytes.extend_from_slice(more);
+            }
+        }
+        self.bytes += bytes.len() as u64;
+        let (index, path) = (self.index, path.as_bytes().to_vec());
+        Ok(self.others.push(Small { index, path, file, bytes, said, inherits })?)
     }
 
     /// Refuses what would be too much before the first byte of it is on disk.
     fn expect_bytes(&self, content: &Content) -> Result<(), ApplyFault> {
-        let max = self.options.bytes_max;
+        let max = self.finish.options.bytes_max;
         match self.bytes.checked_add(content.data_size()) {
             Some(bytes) if bytes <= max => Ok(()),
             _ => Err(ApplyFault::Bytes { max }),
@@ -98,11 +118,7 @@ impl<R: Read> Applier<'_, R> {
                 self.bytes += bytes.len() as u64;
                 end = offset + bytes.len() as u64;
             }
-            if self
-                .options
-                .cancel
-                .is_some_and(|cancel| cancel.load(std::sync::atomic::Ordering::Relaxed))
-            {
+            if self.finish.options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(Stop::Cancelled);
             }
         }
@@ -110,26 +126,9 @@ impl<R: Read> Applier<'_, R> {
             rustix::fs::ftruncate(&file, content.size)
                 .map_err(ApplyFault::kernel("give a file its size"))?;
         }
-        Ok(self.finish_file(file.as_fd(), said, inherits)?)
-    }
-
-    /// Owner before mode and capabilities, which a change of owner takes away; times last.
-    fn finish_file(
-        &mut self,
-        file: BorrowedFd<'_>,
-        said: &Metadata,
-        inherits: bool,
-    ) -> Result<(), ApplyFault> {
-        let target = Target::Open(file);
-        let (user, group) = self.owner(said)?;
-        if inherits || user != self.fresh.user || group != self.fresh.group {
-            target.set_owner(user, group).map_err(ApplyFault::kernel("change owner"))?;
-        }
-        if inherits || said.mode & (0o7000 | self.fresh.umask) != 0 {
-            target.set_mode(said.mode).map_err(ApplyFault::kernel("change mode"))?;
-        }
-        self.skipped += self.set_xattrs(target, &said.xattrs)?;
-        target.set_times(&metadata::timestamps(said)).map_err(ApplyFault::kernel("change times"))
+        self.skipped +=
+            self.finish.file(Target::Open(file.as_fd()), Some(said.mode), said, inherits)?;
+        Ok(())
     }
 
     fn finish_named(
@@ -138,23 +137,9 @@ impl<R: Read> Applier<'_, R> {
         mode: Option<u16>,
         said: &Metadata,
     ) -> Result<(), ApplyFault> {
-        let (user, group) = self.owner(said)?;
-        let level = self.trail.peek();
-        let inherits = level.inherits;
+        let inherits = self.trail.peek().inherits;
         let target = Target::Named(self.trail.here(), name);
-        if inherits || user != self.fresh.user || group != self.fresh.group {
-            target.set_owner(user, group).map_err(ApplyFault::kernel("change owner"))?;
-        }
-        if let Some(mode) = mode
-            && (inherits || mode & (0o7000 | self.fresh.umask) != 0)
-        {
-            target.set_mode(mode).map_err(ApplyFault::kernel("change mode"))?;
-        }
-        let skipped = self.set_xattrs(target, &said.xattrs)?;
-        target
-            .set_times(&metadata::timestamps(said))
-            .map_err(ApplyFault::kernel("change times"))?;
-        self.skipped += skipped;
+        self.skipped += self.finish.file(target, mode, said, inherits)?;
         Ok(())
     }
 
@@ -167,11 +152,11 @@ impl<R: Read> Applier<'_, R> {
     ) -> Result<(), ApplyFault> {
         let number = rustix::fs::makedev(device.major, device.minor);
         let mode = Mode::from_raw_mode((said.mode & 0o777).into());
-        let made = match self.options.devices_allowed {
+        let made = match self.finish.options.devices_allowed {
             true => self.make(name, |dir| rustix::fs::mknodat(dir, name, kind, mode, number)),
             false => Err(Errno::PERM),
         };
-        match (made, self.options.devices) {
+        match (made, self.finish.options.devices) {
             (Ok(()), _) => self.finish_named(name, Some(said.mode), said),
             (Err(Errno::PERM), Unmakeable::Skip) => {
                 self.skipped += 1;
@@ -180,29 +165,6 @@ impl<R: Read> Applier<'_, R> {
             (Err(Errno::PERM), Unmakeable::Refuse) => Err(ApplyFault::Device),
             (Err(errno), _) => Err(ApplyFault::kernel("make a device")(errno)),
         }
-    }
-
-    fn owner(&self, said: &Metadata) -> Result<(u32, u32), ApplyFault> {
-        self.options.owners.disk_ids(said.uid, said.gid).map_err(|id| ApplyFault::Owner { id })
-    }
-
-    /// Sets attributes; how many had to be left out.
-    pub(super) fn set_xattrs(
-        &self,
-        target: Target<'_>,
-        xattrs: &Xattrs,
-    ) -> Result<u64, ApplyFault> {
-        let mut skipped = 0;
-        metadata::set_xattrs(target, xattrs, self.form, |name, errno| {
-            match (errno, self.options.xattrs) {
-                (Errno::PERM | Errno::OPNOTSUPP, Unmakeable::Skip) => {
-                    skipped += 1;
-                    Ok(())
-                }
-                _ => Err(ApplyFault::Xattr { name: name.to_vec(), errno }),
-            }
-        })?;
-        Ok(skipped)
     }
 
     /// A file that hard links of this layer point to, and that is not part of the tree itself.

@@ -8,6 +8,7 @@
 //! Absent on purpose: the layers below, so that all layers of an image can be unpacked side by side. What
 //! needs them is left in [`Pending`].
 
+mod finish;
 mod level;
 mod links;
 mod make;
@@ -15,6 +16,7 @@ mod options;
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
 
 use dhow_archive::layer::{Change, Incoming, Item, LayerPath, Node, Present, Settlement, settle};
@@ -22,6 +24,7 @@ use dhow_archive::tar::{End, Metadata, Options, Reader, TarError, Time};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
+use self::finish::{Finish, Others, Stopped};
 use self::level::Level;
 pub(crate) use self::make::write;
 pub use self::options::{Applied, ApplyOptions, Unmakeable};
@@ -41,10 +44,20 @@ pub(crate) fn apply<R: Read>(
     form: Form,
     options: &ApplyOptions<'_>,
 ) -> Result<(Applied, Pending), ApplyError> {
-    let mut applier = Applier::new(source, root, work, form, options)
-        .map_err(|fault| ApplyError::Finish { path: Vec::new(), fault })?;
-    while applier.step()? {}
-    applier.finish()
+    let finish = Finish::new(form, options);
+    let (others, small) = Others::new();
+    std::thread::scope(|scope| {
+        let finishing = scope.spawn(|| finish.run(small));
+        let mut applied = Applier::new(source, root, work, &finish, others)
+            .map_err(|fault| ApplyError::Finish { path: Vec::new(), fault })
+            .and_then(Applier::run);
+        // A file that could not be finished is why the rest stopped.
+        let skipped = finishing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        if let Ok((applied, _)) = &mut applied {
+            applied.skipped += skipped;
+        }
+        applied
+    })
 }
 
 /// Why an entry was not applied: `At` is what the caller makes of it.
@@ -52,6 +65,12 @@ enum Stop {
     Fault(ApplyFault),
     Tar(TarError),
     Cancelled,
+}
+
+impl From<Stopped> for Stop {
+    fn from(_: Stopped) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl From<ApplyFault> for Stop {
@@ -70,11 +89,9 @@ struct Applier<'a, R> {
     reader: Reader<R>,
     root: OwnedFd,
     work: BorrowedFd<'a>,
-    form: Form,
-    options: &'a ApplyOptions<'a>,
+    finish: &'a Finish<'a>,
+    others: Others,
     trail: Trail<Level>,
-    /// What new files have without being told.
-    fresh: Fresh,
     index: u64,
     bytes: u64,
     skipped: u64,
@@ -84,39 +101,26 @@ struct Applier<'a, R> {
     links: links::Links,
 }
 
-/// What a new file of this process has.
-struct Fresh {
-    user: u32,
-    group: u32,
-    umask: u16,
-}
-
 impl<'a, R: Read> Applier<'a, R> {
     fn new(
         source: R,
         root: OwnedFd,
         work: BorrowedFd<'a>,
-        form: Form,
-        options: &'a ApplyOptions<'a>,
+        finish: &'a Finish<'a>,
+        others: Others,
     ) -> Result<Self, ApplyFault> {
         let level = Level::of(root.as_fd(), false)?;
         let again = root.try_clone().map_err(|_| ApplyFault::Kernel {
             doing: "duplicate a descriptor",
             errno: Errno::MFILE,
         })?;
-        let fresh = Fresh {
-            user: rustix::process::geteuid().as_raw(),
-            group: rustix::process::getegid().as_raw(),
-            umask: umask(),
-        };
         let mut applier = Self {
             reader: Reader::new(source, Options::LAYER),
             root: again,
             work,
-            form,
-            options,
+            finish,
+            others,
             trail: Trail::new(root, level),
-            fresh,
             index: 0,
             bytes: 0,
             skipped: 0,
@@ -129,6 +133,11 @@ impl<'a, R: Read> Applier<'a, R> {
         Ok(applier)
     }
 
+    fn run(mut self) -> Result<(Applied, Pending), ApplyError> {
+        while self.step()? {}
+        self.finish()
+    }
+
     /// One entry; false when there are no more.
     fn step(&mut self) -> Result<bool, ApplyError> {
         let Some(entry) = self.reader.next_entry().map_err(ApplyError::Tar)? else {
@@ -139,7 +148,7 @@ impl<'a, R: Read> Applier<'a, R> {
         if self.is_cancelled() {
             return Err(ApplyError::Cancelled);
         }
-        let entries_max = self.options.entries_max;
+        let entries_max = self.finish.options.entries_max;
         let item = Item::of(entry).map_err(|error| ApplyError::Layer { index, error })?;
         let path = match &item {
             Item::Change(change) => change.path().as_bytes().to_vec(),
@@ -161,7 +170,7 @@ impl<'a, R: Read> Applier<'a, R> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+        self.finish.options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
     }
 
     fn change(&mut self, change: Change) -> Result<(), Stop> {
@@ -171,7 +180,10 @@ impl<'a, R: Read> Applier<'a, R> {
             }
             Change::Put { path, node, metadata } => {
                 let name = self.goto_parent(&path, metadata.modified)?;
-                self.put(name, &node, &metadata)
+                match node {
+                    Node::File(content) => self.file(&path, name, &content, metadata),
+                    node => Ok(self.put(name, &node, &metadata)?),
+                }
             }
             Change::Link { path, target, metadata } => {
                 let name = self.goto_parent(&path, metadata.modified)?;
@@ -257,7 +269,7 @@ impl<'a, R: Read> Applier<'a, R> {
         self.say(&metadata::implied(time))?;
         // The root's is looked for anyway.
         self.pending.implied |= self.trail.depth() > 0;
-        let name = self.form.mark(Mark::Implied).to_bytes();
+        let name = self.finish.form.mark(Mark::Implied).to_bytes();
         let target = Target::Open(self.trail.here());
         target
             .set_xattr(name, b"y")
@@ -265,7 +277,7 @@ impl<'a, R: Read> Applier<'a, R> {
     }
 
     fn mark_opaque(&self, dir: BorrowedFd<'_>) -> Result<(), ApplyFault> {
-        let name = self.form.mark(Mark::Opaque).to_bytes();
+        let name = self.finish.form.mark(Mark::Opaque).to_bytes();
         let result = Target::Open(dir).set_xattr(name, b"y");
         result.map_err(|errno| ApplyFault::Xattr { name: name.to_vec(), errno })
     }
@@ -303,7 +315,7 @@ impl<'a, R: Read> Applier<'a, R> {
     /// What the layer says of a directory that is there, perhaps only because something is in it.
     fn speak(&mut self, metadata: &Metadata) -> Result<(), ApplyFault> {
         if self.pending.implied || self.trail.depth() == 0 {
-            let name = self.form.mark(Mark::Implied).to_bytes();
+            let name = self.finish.form.mark(Mark::Implied).to_bytes();
             Target::Open(self.trail.here())
                 .remove_xattr(name)
                 .map_err(ApplyFault::kernel("remove a mark"))?;
@@ -358,6 +370,7 @@ impl<'a, R: Read> Applier<'a, R> {
 
     /// Everything is there.
     fn finish(mut self) -> Result<(Applied, Pending), ApplyError> {
+        self.others.flush().map_err(|Stopped| ApplyError::Cancelled)?;
         let done = self.close();
         let path = self.trail.path().to_vec();
         done.map_err(|fault| ApplyError::Finish { path, fault })?;
@@ -377,14 +390,6 @@ impl<'a, R: Read> Applier<'a, R> {
         self.settle_level()?;
         self.drop_aside()
     }
-}
-
-/// The process's mask of modes, which can only be read where it cannot be changed by accident.
-fn umask() -> u16 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    // Unknown: then every mode is set.
-    value.and_then(|value| u16::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o777)
 }
 
 #[cfg(test)]
