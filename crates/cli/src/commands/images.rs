@@ -156,6 +156,11 @@ fn images(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     let (trunc, zone) = (!matches.on("no-trunc"), cli.zone());
     for image in list.items() {
         let created = Moment { seconds: image.int("Created"), nanoseconds: 0 };
+        // Of an image that does not say when it was made, nobody knows how old it is.
+        let since = match created.seconds {
+            ..=0 => "N/A".to_owned(),
+            _ => age(created),
+        };
         for (repository, tag, digest) in names(image, shows_digests, digests) {
             let id = image.text("Id");
             rows.push(
@@ -164,7 +169,7 @@ fn images(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
                     .with("Repository", repository)
                     .with("Tag", tag)
                     .with("Digest", digest)
-                    .with("CreatedSince", age(created))
+                    .with("CreatedSince", since.clone())
                     .with("CreatedAt", created.go(&zone)),
             );
         }
