@@ -135,10 +135,16 @@ pub fn clone_child(
 
     let mut entry: &mut dyn FnMut() -> Infallible = &mut child;
     let mask = crate::set_mask(crate::SignalSet::ALL);
+    let argument = (&raw mut entry).cast();
     // SAFETY: `args` and `pidfd` live through the call; `entry` points to a closure that outlives the
     // child's use of it: with shared memory the caller resumes only after the child's exec or exit, with
     // copied memory the child has its own copy. `run_child` never returns.
-    let pid = unsafe { clone3(&args, run_child, (&raw mut entry).cast()) };
+    let mut pid = unsafe { clone_by(Call::Clone3, &args, run_child, argument) };
+    if pid == Err(Errno::NOSYS) && clone.cgroup.is_none() {
+        // Containers' usual filters say so of a call whose flags they cannot read; no child was made.
+        // SAFETY: as above.
+        pid = unsafe { clone_by(Call::Clone, &args, run_child, argument) };
+    }
     crate::set_mask(mask);
     let pid = pid?;
     let pid = Pid::from_raw(pid as i32).ok_or(Errno::CHILD)?;
@@ -153,7 +159,29 @@ extern "C" fn run_child(entry: *mut libc::c_void) -> ! {
     match entry() {}
 }
 
-/// clone3 whose child calls `entry(argument)` and never comes back here.
+/// The two calls that make a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Call {
+    Clone3,
+    /// Knows neither cgroups nor all namespaces, but filters can read its flags.
+    Clone,
+}
+
+impl Call {
+    /// The call's number and its first three arguments; the others are zero.
+    fn words(self, args: &libc::clone_args) -> (libc::c_long, [u64; 3]) {
+        match self {
+            Self::Clone3 => {
+                let size = size_of::<libc::clone_args>() as u64;
+                (libc::SYS_clone3, [std::ptr::from_ref(args) as u64, size, 0])
+            }
+            // Without a stack of its own, as there; the descriptor comes where the parent's copy of the pid would.
+            Self::Clone => (libc::SYS_clone, [args.flags | args.exit_signal, 0, args.pidfd]),
+        }
+    }
+}
+
+/// A clone whose child calls `entry(argument)` and never comes back here.
 ///
 /// The child of a shared-memory clone runs on the caller's stack, below its live frames: everything from
 /// the system call to `entry` therefore happens inside one assembly block, so that the compiler keeps
@@ -162,11 +190,13 @@ extern "C" fn run_child(entry: *mut libc::c_void) -> ! {
 /// # Safety
 /// `args` must be valid for clone3 without a stack of its own, `entry` must be fit to run in the child.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-unsafe fn clone3(
+unsafe fn clone_by(
+    call: Call,
     args: &libc::clone_args,
     entry: extern "C" fn(*mut libc::c_void) -> !,
     argument: *mut libc::c_void,
 ) -> Result<libc::c_long, Errno> {
+    let (number, words) = call.words(args);
     let result: libc::c_long;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the parent's path through the block is a plain system call; the child's pushes only below
@@ -184,9 +214,12 @@ unsafe fn clone3(
             "2:",
             entry = in(reg) entry,
             argument = in(reg) argument,
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") args,
-            in("rsi") size_of::<libc::clone_args>(),
+            inlateout("rax") number => result,
+            in("rdi") words[0],
+            in("rsi") words[1],
+            in("rdx") words[2],
+            in("r10") 0,
+            in("r8") 0,
             out("rcx") _,
             out("r11") _,
         );
@@ -203,28 +236,33 @@ unsafe fn clone3(
             "2:",
             entry = in(reg) entry,
             argument = in(reg) argument,
-            in("x8") libc::SYS_clone3,
-            inlateout("x0") args as *const libc::clone_args as libc::c_long => result,
-            in("x1") size_of::<libc::clone_args>(),
+            in("x8") number,
+            inlateout("x0") words[0].cast_signed() => result,
+            in("x1") words[1],
+            in("x2") words[2],
+            in("x3") 0,
+            in("x4") 0,
         );
     }
     if result < 0 { Err(Errno::from_raw_os_error(-result as i32)) } else { Ok(result) }
 }
 
-/// clone3 for architectures without a block of their own: memory is always copied.
+/// The same for architectures without a block of their own: memory is always copied.
 ///
 /// # Safety
 /// As above.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn clone3(
+unsafe fn clone_by(
+    call: Call,
     args: &libc::clone_args,
     entry: extern "C" fn(*mut libc::c_void) -> !,
     argument: *mut libc::c_void,
 ) -> Result<libc::c_long, Errno> {
     let mut args = *args;
     args.flags &= !((libc::CLONE_VM | libc::CLONE_VFORK) as u64);
+    let (number, words) = call.words(&args);
     // SAFETY: a fork by another name; the child has its own copy of this frame.
-    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) } {
+    match unsafe { libc::syscall(number, words[0], words[1], words[2], 0, 0) } {
         0 => entry(argument),
         other => check(other),
     }
