@@ -19,7 +19,6 @@ mod statistics;
 mod weight;
 
 pub(crate) use engine::{IMAGE, pack};
-pub(crate) use images::docker_dir;
 
 use std::collections::BTreeMap;
 use std::fs;
