@@ -93,6 +93,12 @@ impl App {
         let _ = self.engine.tell(EventKind::Image, action, id, attributes).await;
     }
 
+    /// Tells listeners how much room a prune has made. That it could not be told harms nobody.
+    pub(crate) async fn tell_pruned(&self, kind: EventKind, bytes: u64) {
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), bytes.to_string())]);
+        let _ = self.engine.tell(kind, "prune", "", attributes).await;
+    }
+
     /// Whether anybody but our own command line has ever asked.
     fn look_at(&self, headers: &HeaderMap) {
         let ours =

@@ -29,6 +29,10 @@ pub(crate) enum Message {
     DiskUsage,
     /// A network, in a list or inspected.
     Network,
+    /// A volume, in a list or inspected.
+    Volume,
+    /// The list of volumes.
+    Volumes,
 }
 
 /// A change that a version of the API made.
@@ -47,7 +51,14 @@ const CHANGES: &[Change] = &[
     change(53, Message::DiskUsage, disk_usage_without_summaries),
     change(52, Message::ContainerInspect, network_of_the_default_bridge),
     change(52, Message::ContainerInspect, with_graph_driver),
+    change(52, Message::ContainerInspect, config_with_instructions),
+    change(52, Message::ContainerInspect, container_with_nulls),
     change(52, Message::ContainerRow, without_health),
+    change(52, Message::ContainerRow, places_with_nulls),
+    change(52, Message::Info, info_with_nulls),
+    change(52, Message::Network, network_with_nulls),
+    change(52, Message::Volume, volume_with_nulls),
+    change(52, Message::Volumes, volumes_with_nulls),
     change(52, Message::Event, event_with_old_fields),
     change(52, Message::ImageInspect, image_with_empty_fields),
     change(49, Message::Info, commits_with_expectations),
@@ -60,10 +71,12 @@ const CHANGES: &[Change] = &[
     change(47, Message::Network, without_ipv4_switch),
     change(46, Message::ContainerRow, without_annotations),
     change(45, Message::ContainerInspect, short_id_as_alias),
+    change(45, Message::ImageInspect, image_of_a_container),
     change(44, Message::ContainerRow, endpoints_without_names),
     change(44, Message::ContainerInspect, endpoints_without_names),
     change(44, Message::ImageRow, with_virtual_size),
     change(44, Message::ImageInspect, with_virtual_size),
+    change(44, Message::ImageInspect, made_at_some_time),
     change(44, Message::CreateContainer, without_start_interval),
     change(42, Message::CreateContainer, without_console_size),
     change(42, Message::CreateContainer, one_pids_limit),
@@ -127,6 +140,104 @@ fn network_of_the_default_bridge(container: &mut Map<String, Value>) {
 fn with_graph_driver(container: &mut Map<String, Value>) {
     let driver = container.get("Driver").cloned().unwrap_or_default();
     container.insert("GraphDriver".to_owned(), json!({"Name": driver, "Data": null}));
+}
+
+/// Before 1.52 this list was there even if empty.
+fn config_with_instructions(container: &mut Map<String, Value>) {
+    if let Some(Value::Object(config)) = container.get_mut("Config") {
+        config.entry("OnBuild").or_insert(Value::Null);
+    }
+}
+
+/// Before 1.45 an image told of the container that it was made of, which nobody remembers.
+fn image_of_a_container(image: &mut Map<String, Value>) {
+    image.insert("Container".to_owned(), json!(""));
+    let config = dhow_wire::ContainerConfig::default();
+    let config = serde_json::to_value(config).unwrap_or_default();
+    image.insert("ContainerConfig".to_owned(), config);
+}
+
+/// Before 1.44 every image was made at some time: at the beginning, if it did not say.
+fn made_at_some_time(image: &mut Map<String, Value>) {
+    let created = image.entry("Created").or_insert(Value::Null);
+    if created.as_str().is_none_or(str::is_empty) {
+        *created = json!("0001-01-01T00:00:00Z");
+    }
+}
+
+/// From 1.52 on a list or map that is empty is told as the reference has it. Before, these were `null`, as an
+/// engine in Go has them, and clients compare.
+fn null_if_empty(object: &mut Map<String, Value>, names: &[&str]) {
+    for name in names {
+        let Some(value) = object.get_mut(*name) else { continue };
+        let empty = value.as_array().is_some_and(Vec::is_empty)
+            || value.as_object().is_some_and(Map::is_empty);
+        if empty {
+            *value = Value::Null;
+        }
+    }
+}
+
+fn container_with_nulls(container: &mut Map<String, Value>) {
+    const HOST: &[&str] = &[
+        "Binds",
+        "BlkioDeviceReadBps",
+        "BlkioDeviceReadIOps",
+        "BlkioDeviceWriteBps",
+        "BlkioDeviceWriteIOps",
+        "CapAdd",
+        "CapDrop",
+        "DeviceCgroupRules",
+        "DeviceRequests",
+        "ExtraHosts",
+        "GroupAdd",
+        "Links",
+        "SecurityOpt",
+        "VolumesFrom",
+    ];
+    if let Some(Value::Object(host)) = container.get_mut("HostConfig") {
+        null_if_empty(host, HOST);
+    }
+    if let Some(Value::Object(config)) = container.get_mut("Config") {
+        null_if_empty(config, &["Volumes"]);
+    }
+    places_with_nulls(container);
+}
+
+fn places_with_nulls(container: &mut Map<String, Value>) {
+    let settings = container.get_mut("NetworkSettings");
+    let Some(Value::Object(networks)) = settings.and_then(|all| all.get_mut("Networks")) else {
+        return;
+    };
+    for endpoint in networks.values_mut().filter_map(Value::as_object_mut) {
+        null_if_empty(endpoint, &["Aliases", "DNSNames", "Links"]);
+    }
+}
+
+fn info_with_nulls(info: &mut Map<String, Value>) {
+    null_if_empty(info, &["GenericResources", "Warnings"]);
+    if let Some(Value::Object(plugins)) = info.get_mut("Plugins") {
+        null_if_empty(plugins, &["Authorization"]);
+    }
+    if let Some(Value::Object(registries)) = info.get_mut("RegistryConfig") {
+        null_if_empty(registries, &["Mirrors"]);
+    }
+}
+
+fn network_with_nulls(network: &mut Map<String, Value>) {
+    if let Some(Value::Object(ipam)) = network.get_mut("IPAM") {
+        null_if_empty(ipam, &["Options"]);
+    }
+}
+
+fn volume_with_nulls(volume: &mut Map<String, Value>) {
+    null_if_empty(volume, &["Labels", "Options"]);
+}
+
+fn volumes_with_nulls(list: &mut Map<String, Value>) {
+    null_if_empty(list, &["Warnings"]);
+    let volumes = list.get_mut("Volumes").and_then(Value::as_array_mut).into_iter().flatten();
+    volumes.filter_map(Value::as_object_mut).for_each(volume_with_nulls);
 }
 
 /// 1.48 knows which network leads out.
@@ -362,6 +473,56 @@ mod tests {
         let old = json!({"Parent": "", "Author": "", "Config": {"Cmd": ["sh"], "Entrypoint": null,
             "Env": null, "Labels": null, "OnBuild": null, "Volumes": null, "User": "", "WorkingDir": ""}});
         check(51, Message::ImageInspect, image, old);
+    }
+
+    #[test]
+    fn empty_lists() {
+        let container = json!({"HostConfig": {"Links": [], "Binds": ["/a:/b"], "Dns": []},
+            "NetworkSettings": {"Networks": {"n": {"Aliases": [], "DNSNames": ["x"]}}}});
+        let mut old = container.clone();
+        adapt(ApiVersion::new(1, 51), Message::ContainerInspect, &mut old);
+        let host = json!({"Links": null, "Binds": ["/a:/b"], "Dns": []});
+        assert_eq!(old["HostConfig"], host);
+        let place = json!({"Aliases": null, "DNSNames": ["x"]});
+        assert_eq!(old["NetworkSettings"]["Networks"]["n"], place);
+        check(52, Message::ContainerInspect, container.clone(), container);
+        let info = json!({"Warnings": [], "Plugins": {"Authorization": []}});
+        let old = json!({"Warnings": null, "Plugins": {"Authorization": null}});
+        check(51, Message::Info, info, old);
+        check(
+            51,
+            Message::Network,
+            json!({"IPAM": {"Options": {}}}),
+            json!({"IPAM": {"Options": null}}),
+        );
+        check(51, Message::Volume, json!({"Labels": {}}), json!({"Labels": null}));
+        let volumes = json!({"Volumes": [{"Labels": {}}], "Warnings": []});
+        let old = json!({"Volumes": [{"Labels": null}], "Warnings": null});
+        check(51, Message::Volumes, volumes, old);
+    }
+
+    #[test]
+    fn instructions_of_containers() {
+        let mut old = json!({"Config": {"Cmd": null}});
+        adapt(ApiVersion::new(1, 51), Message::ContainerInspect, &mut old);
+        assert_eq!(old["Config"], json!({"Cmd": null, "OnBuild": null}));
+    }
+
+    #[test]
+    fn where_images_came_from() {
+        let mut old = json!({"Id": "x"});
+        adapt(ApiVersion::new(1, 44), Message::ImageInspect, &mut old);
+        assert_eq!(old["Container"], "");
+        assert_eq!(old["ContainerConfig"]["Cmd"], Value::Null);
+        check(45, Message::ImageInspect, json!({"Id": "x"}), json!({"Container": null}));
+    }
+
+    #[test]
+    fn times_of_images() {
+        let begin = json!({"Created": "0001-01-01T00:00:00Z"});
+        check(43, Message::ImageInspect, json!({"Created": ""}), begin);
+        let now = json!({"Created": "2026-01-01T00:00:00Z"});
+        check(43, Message::ImageInspect, now.clone(), now);
     }
 
     #[test]

@@ -100,7 +100,7 @@ object! {
     ImageData {
         platform: Platform = "Platform",
         size: ImageDataSize = "Size",
-        containers: Option<Vec<String>> = "Containers",
+        containers: Vec<String> = "Containers",
     }
 
     /// What its unpacked layers take.

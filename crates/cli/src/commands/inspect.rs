@@ -206,25 +206,56 @@ fn show(
     Err(Failure::Stream { message: errors.join("\n"), code: 1 })
 }
 
-/// Go's fields that are left out of the answer when they are empty, so that `{{if .State.Health}}` is a
-/// question and no mistake.
-const OPTIONAL: [&[&str]; 16] = [
-    &["State", "Health"],
-    &["Config", "Healthcheck"],
-    &["Config", "Labels"],
-    &["Config", "StopSignal"],
-    &["Config", "StopTimeout"],
-    &["Config", "Shell"],
-    &["Config", "ExposedPorts"],
-    &["Config", "MacAddress"],
-    &["HostConfig", "Mounts"],
-    &["HostConfig", "Init"],
-    &["HostConfig", "Sysctls"],
-    &["HostConfig", "Tmpfs"],
-    &["HostConfig", "StorageOpt"],
-    &["SizeRw"],
-    &["SizeRootFs"],
-    &["Labels"],
+/// What Go's types have where the engine has nothing.
+#[derive(Clone, Copy)]
+enum Empty {
+    /// No object.
+    Nothing,
+    Text,
+    List,
+    Map,
+}
+
+/// Go's fields that are left out of the answer, or `null`, when they are empty, so that `{{if .State.Health}}` is
+/// a question and no mistake, and `{{.Config.Cmd}}` a list.
+const OPTIONAL: &[(&[&str], Empty)] = &[
+    (&["State", "Health"], Empty::Nothing),
+    (&["Config", "Cmd"], Empty::List),
+    (&["Config", "Entrypoint"], Empty::List),
+    (&["Config", "Env"], Empty::List),
+    (&["Config", "ExposedPorts"], Empty::Map),
+    (&["Config", "Healthcheck"], Empty::Nothing),
+    (&["Config", "Labels"], Empty::Map),
+    (&["Config", "MacAddress"], Empty::Text),
+    (&["Config", "OnBuild"], Empty::List),
+    (&["Config", "Shell"], Empty::List),
+    (&["Config", "StopSignal"], Empty::Text),
+    (&["Config", "StopTimeout"], Empty::Nothing),
+    (&["Config", "Volumes"], Empty::Map),
+    (&["ExecIDs"], Empty::List),
+    (&["HostConfig", "Binds"], Empty::List),
+    (&["HostConfig", "CapAdd"], Empty::List),
+    (&["HostConfig", "CapDrop"], Empty::List),
+    (&["HostConfig", "Devices"], Empty::List),
+    (&["HostConfig", "DeviceRequests"], Empty::List),
+    (&["HostConfig", "ExtraHosts"], Empty::List),
+    (&["HostConfig", "GroupAdd"], Empty::List),
+    (&["HostConfig", "Init"], Empty::Nothing),
+    (&["HostConfig", "Links"], Empty::List),
+    (&["HostConfig", "MaskedPaths"], Empty::List),
+    (&["HostConfig", "Mounts"], Empty::List),
+    (&["HostConfig", "PortBindings"], Empty::Map),
+    (&["HostConfig", "ReadonlyPaths"], Empty::List),
+    (&["HostConfig", "SecurityOpt"], Empty::List),
+    (&["HostConfig", "StorageOpt"], Empty::Map),
+    (&["HostConfig", "Sysctls"], Empty::Map),
+    (&["HostConfig", "Tmpfs"], Empty::Map),
+    (&["HostConfig", "Ulimits"], Empty::List),
+    (&["HostConfig", "VolumesFrom"], Empty::List),
+    (&["Labels"], Empty::Map),
+    (&["Options"], Empty::Map),
+    (&["SizeRootFs"], Empty::Nothing),
+    (&["SizeRw"], Empty::Nothing),
 ];
 
 fn with_go_names(mut object: Json) -> Json {
@@ -233,18 +264,46 @@ fn with_go_names(mut object: Json) -> Json {
     {
         object.set("ID", id);
     }
-    for path in OPTIONAL {
+    for (path, empty) in OPTIONAL {
+        let value = || match empty {
+            Empty::Nothing => Json::Null,
+            Empty::Text => "".into(),
+            Empty::List => Json::List(Vec::new()),
+            Empty::Map => Json::Object(Vec::new()),
+        };
         match path {
             [outer, inner] => {
                 let mut part = object.get(outer).clone();
-                if part.find(inner).is_none() && !part.is_null() {
-                    part.set(inner, Json::Null);
+                if part.get(inner).is_null() && !part.is_null() {
+                    part.set(inner, value());
                     object.set(outer, part);
                 }
             }
-            [name] if object.find(name).is_none() => object.set(name, Json::Null),
+            [name] if object.get(name).is_null() => object.set(name, value()),
             _ => {}
         }
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_empty_as_in_go() {
+        let check = |template: &str, expected: &str| {
+            let object =
+                r#"{"Id":"x","State":{"Pid":1},"Config":{"Cmd":null},"HostConfig":{"Links":null}}"#;
+            let object = Json::parse(object.as_bytes()).unwrap();
+            let format = Format::parse(template).unwrap();
+            let text = format.fill_with(&with_go_names(object.clone()), &object).unwrap();
+            assert_eq!(text, expected, "{template}");
+        };
+        check("{{.HostConfig.Links}} {{.Config.Cmd}} {{.Config.Labels}}", "[] [] map[]");
+        check("{{json .HostConfig.Links}} {{json .Config.Cmd}}", "null null");
+        check("{{if .State.Health}}yes{{else}}no{{end}}{{.Config.StopSignal}}", "no");
+        check("{{len .HostConfig.Links}} {{range .Config.Env}}{{.}}{{end}}", "0 ");
+        check("{{json .State}}", r#"{"Pid":1}"#);
+    }
 }

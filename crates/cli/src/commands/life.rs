@@ -239,6 +239,10 @@ fn update(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     if matches.changed("kernel-memory") {
         return Err(Failure::NotBuilt { what: "--kernel-memory".to_owned() });
     }
+    if !UPDATE.flags.iter().copied().flatten().any(|flag| matches.changed(flag.long)) {
+        let text = "you must provide one or more flags when using this command";
+        return Err(Failure::Invalid(text.to_owned()));
+    }
     let restart_policy =
         create::restart_policy(matches.text("restart")).map_err(Failure::Invalid)?;
     let mut resources = create::common_resources(matches);

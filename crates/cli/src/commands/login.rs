@@ -151,11 +151,10 @@ fn ask(cli: &Cli, prompt: &str) -> Result<String, Failure> {
 fn logout(cli: &Cli, matches: &Matches) -> Result<u8, Failure> {
     let server = server(matches);
     let config = cli.config()?;
+    cli.say(&format!("Removing login credentials for {server}"))?;
     if config.login(&server)?.is_none() {
-        cli.say(&format!("Not logged in to {server}"))?;
         return Ok(0);
     }
-    cli.say(&format!("Removing login credentials for {server}"))?;
     if let Some(helper) = config.helper(&server) {
         crate::credentials::erase(&helper, &server)?;
     }

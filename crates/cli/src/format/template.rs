@@ -180,7 +180,11 @@ fn convert(json: &Json, original: &Json, originals: &mut HashMap<usize, Json>) -
             let convert = |(index, item)| {
                 convert(item, original.items().get(index).unwrap_or(item), originals)
             };
-            Value::List(items.iter().enumerate().map(convert).collect())
+            let items: Arc<[Value]> = items.iter().enumerate().map(convert).collect();
+            if original.is_null() {
+                originals.insert(address_of_list(&items), Json::Null);
+            }
+            Value::List(items)
         }
         Json::Object(fields) => {
             let member = |(key, value): &(String, Json)| {
@@ -203,6 +207,8 @@ fn json(value: Option<&Value>, originals: &Originals) -> Json {
         Some(Value::Uint(number)) => Json::Uint(*number),
         Some(Value::Float(number)) => Json::Float(*number),
         Some(Value::String(content)) => Json::Text(content.to_string()),
+        Some(Value::List(items)) if is_null(address_of_list(items), originals) => Json::Null,
+        Some(Value::Map(map)) if is_null(Arc::as_ptr(map) as usize, originals) => Json::Null,
         Some(Value::List(items)) => {
             Json::List(items.iter().map(|item| json(Some(item), originals)).collect())
         }
@@ -222,6 +228,16 @@ fn json(value: Option<&Value>, originals: &Originals) -> Json {
             Json::Object(fields.into_iter().filter(|(key, _)| !key.starts_with('\0')).collect())
         }
     }
+}
+
+/// Where an empty list is told from the `null` that it stands for.
+fn address_of_list(items: &Arc<[Value]>) -> usize {
+    Arc::as_ptr(items).cast::<Value>() as usize
+}
+
+fn is_null(address: usize, originals: &Originals) -> bool {
+    let found = originals.lock().unwrap_or_else(PoisonError::into_inner);
+    found.get(&address).is_some_and(Json::is_null)
 }
 
 fn text(content: String) -> Value {
@@ -349,6 +365,14 @@ mod tests {
         let format = Format::parse("{{.ID}} {{json .}} {{json .State}}").unwrap();
         let text = format.fill_with(&shown, &original).unwrap();
         assert_eq!(text, r#"x {"Id":"x","State":{"Pid":1}} {"Pid":1}"#);
+    }
+
+    #[test]
+    fn a_list_stands_for_null() {
+        let original = Json::parse(br#"{"A":null,"B":null,"C":[]}"#).unwrap();
+        let shown = Json::parse(br#"{"A":[],"B":{},"C":[]}"#).unwrap();
+        let format = Format::parse("{{.A}} {{.B}} {{json .A}} {{json .B}} {{json .C}}").unwrap();
+        assert_eq!(format.fill_with(&shown, &original).unwrap(), "[] map[] null null []");
     }
 
     #[test]

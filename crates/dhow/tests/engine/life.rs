@@ -22,6 +22,9 @@ fn a_run_passes_output_input_and_code() {
     let said = engine.fed(&["run", "-i", "--rm", IMAGE, "sh", "-c", script], b"typed\n");
     assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("typed\n", "no\n", 7));
     assert_eq!(engine.ok(&["ps", "-aq"]), "");
+    // The small init makes its process below the usual filter of system calls.
+    let said = engine.dhow(&["run", "--rm", "--init", IMAGE, "sh", "-c", "echo in; exit 6"]);
+    assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("in\n", "", 6));
     // The image of our own needs no registry.
     assert!(engine.ok(&["run", "--rm", "hello"]).contains("dhow"));
 }
@@ -54,6 +57,26 @@ fn clients_in_other_languages_find_what_they_expect() {
     engine.ok(&["start", "opted"]);
     engine.ok(&["network", "create", "with space"]);
     engine.ok(&["network", "rm", "with space"]);
+}
+
+#[test]
+fn each_version_of_the_api_finds_what_it_expects() {
+    let test = "each_version_of_the_api_finds_what_it_expects";
+    let Some(engine) = TestEngine::start(test) else { return };
+    let ask = |method: &str, path: &str, body: &str| engine.ask(method, path, body).expect("said");
+    engine.ok(&["create", "--name", "one", IMAGE, "true"]);
+    // What is empty is `null` to older clients, and a list to newer ones.
+    let links = |version: &str| {
+        let told = ask("GET", &format!("{version}/containers/one/json"), "");
+        told.split(r#""Links":"#).nth(1).and_then(|rest| rest.split(',').next()).map(str::to_owned)
+    };
+    assert_eq!(links("/v1.51").as_deref(), Some("null"));
+    assert_eq!(links("/v1.52").as_deref(), Some("[]"));
+    assert_eq!(engine.ok(&["inspect", "-f", "{{.HostConfig.Links}}", "one"]), "[]");
+    let refused = ask("TRACE", "/info", "");
+    assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("allow: GET"), "{refused}");
+    let counted = ask("GET", "/images/json?shared-size=1", "");
+    assert!(counted.contains(r#""SharedSize":0"#), "{counted}");
 }
 
 #[test]

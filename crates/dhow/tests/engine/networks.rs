@@ -96,7 +96,7 @@ fn containers_of_the_default_network_are_linked() {
         hosts.lines().any(|line| line.starts_with(&format!("{address}\tsql "))).then_some(())
     });
     engine.ok(&["rm", "--link", "/web/sql"]);
-    assert_eq!(engine.ok(&["inspect", "-f", "{{json .HostConfig.Links}}", "web"]), "null");
+    assert_eq!(engine.ok(&["inspect", "-f", "{{json .HostConfig.Links}}", "web"]), "[]");
     assert!(!engine.ok(&["exec", "web", "cat", "/etc/hosts"]).contains("sql"));
 }
 

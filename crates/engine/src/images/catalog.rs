@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dhow_spec::image::{Descriptor, ImageConfig};
-use dhow_spec::{Platform, Reference};
+use dhow_spec::{Digest, Platform, Reference};
 use dhow_store::{ChainId, Image, ManifestKind, SnapshotState};
 
 use super::error::ImagesError;
@@ -91,6 +91,28 @@ pub struct HistoryRow {
 /// What unpacked layers take, by their chains.
 type Unpacked = BTreeMap<ChainId, u64>;
 
+/// Something that takes room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Blob(Digest),
+    Layer(ChainId),
+}
+
+/// What takes how much.
+type Parts = BTreeMap<Part, u64>;
+
+/// Of each, the bytes of what others have, too.
+fn shared(all: &[Parts]) -> Vec<u64> {
+    let mut owners: BTreeMap<Part, usize> = BTreeMap::new();
+    for part in all.iter().flat_map(BTreeMap::keys) {
+        *owners.entry(*part).or_default() += 1;
+    }
+    let of = |parts: &Parts| {
+        parts.iter().filter(|(part, _)| owners[part] > 1).map(|(_, size)| size).sum()
+    };
+    all.iter().map(of).collect()
+}
+
 impl ImageEngine {
     /// The images that fit, the newest first.
     pub async fn list(&self, filters: &ImageFilters) -> Result<Vec<ImageRow>, ImagesError> {
@@ -105,6 +127,7 @@ impl ImageEngine {
                 .iter()
                 .map(|image| engine.row(image, &unpacked))
                 .filter(|row| filters.fit(row))
+                .map(|row| filters.narrow(row))
                 .collect();
             rows.sort_by(|a, b| {
                 b.created_s.cmp(&a.created_s).then_with(|| a.target.digest.cmp(&b.target.digest))
@@ -177,6 +200,37 @@ impl ImageEngine {
             Ok(usage.blob_bytes + usage.snapshot_bytes)
         })
         .await
+    }
+
+    /// Bytes of each image that another image has, too, by the images' ids.
+    pub async fn shared_bytes(&self) -> Result<BTreeMap<Digest, u64>, ImagesError> {
+        let engine = self.clone();
+        self.wait(move || {
+            let unpacked = engine.unpacked()?;
+            let images = engine.store.images().list()?;
+            let parts: Vec<_> = images.iter().map(|image| engine.parts(image, &unpacked)).collect();
+            let ids = images.iter().map(|image| image.target.digest);
+            Ok(ids.zip(shared(&parts)).collect())
+        })
+        .await
+    }
+
+    /// What an image takes, piece by piece. What cannot be read is told of where the image is used.
+    fn parts(&self, image: &Image, unpacked: &Unpacked) -> Parts {
+        let images = self.store.images();
+        let blobs = images.blobs(image).unwrap_or_default();
+        let mut parts: Parts =
+            blobs.into_iter().map(|blob| (Part::Blob(blob.digest), blob.size)).collect();
+        for manifest in images.manifests(image).unwrap_or_default() {
+            for digest in manifest.missing {
+                parts.remove(&Part::Blob(digest));
+            }
+            if let ManifestKind::Image { chain, .. } = manifest.kind {
+                let here = chain.into_iter().filter_map(|name| Some((name, *unpacked.get(&name)?)));
+                parts.extend(here.map(|(name, size)| (Part::Layer(name), size)));
+            }
+        }
+        parts
     }
 
     pub(super) fn unpacked(&self) -> Result<Unpacked, ImagesError> {
@@ -261,5 +315,23 @@ fn without_digest(name: &Reference) -> Reference {
     match name.tag() {
         Some(tag) => Reference::tagged(name.repository().clone(), tag.clone()),
         None => name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_have_is_shared() {
+        let part = |digit: &str| {
+            let digest = Digest::parse(&format!("sha256:{}", digit.repeat(64)));
+            Part::Blob(digest.expect("a digest"))
+        };
+        let parts = |sizes: &[(&str, u64)]| {
+            sizes.iter().map(|(digit, size)| (part(digit), *size)).collect::<Parts>()
+        };
+        let all = [parts(&[("a", 5), ("b", 7)]), parts(&[("a", 5), ("c", 2)]), parts(&[("d", 1)])];
+        assert_eq!(shared(&all), [5, 5, 0]);
     }
 }

@@ -52,6 +52,17 @@ impl ImageFilters {
 }
 
 impl Resolved {
+    /// Of an image that is asked for by a name, what it is called besides is not told.
+    pub(super) fn narrow(&self, mut row: ImageRow) -> ImageRow {
+        let patterns = &self.filters.references;
+        if !patterns.is_empty() {
+            let fits = |name: &String| patterns.iter().any(|pattern| names(pattern, name));
+            row.tags.retain(fits);
+            row.digests.retain(fits);
+        }
+        row
+    }
+
     pub(super) fn fit(&self, row: &ImageRow) -> bool {
         let wanted = &self.filters;
         let label = |wanted: &String| match wanted.split_once('=') {
@@ -69,14 +80,15 @@ impl Resolved {
     }
 }
 
-/// Whether one of an image's names fits, with or without its tag.
+/// Whether one of an image's names fits.
 fn is_called(row: &ImageRow, pattern: &str) -> bool {
-    let names = row.tags.iter().chain(&row.digests);
-    names.into_iter().any(|name| {
-        let cut =
-            name.find('@').or_else(|| name.rfind(':').filter(|at| !name[*at..].contains('/')));
-        matches(pattern, name) || cut.is_some_and(|at| matches(pattern, &name[..at]))
-    })
+    row.tags.iter().chain(&row.digests).any(|name| names(pattern, name))
+}
+
+/// Whether a name fits, with or without its tag.
+fn names(pattern: &str, name: &str) -> bool {
+    let cut = name.find('@').or_else(|| name.rfind(':').filter(|at| !name[*at..].contains('/')));
+    matches(pattern, name) || cut.is_some_and(|at| matches(pattern, &name[..at]))
 }
 
 /// As Go's `path.Match`: `*` and `?` stop at slashes; sets are `[a-z]`, `[^a]`.
@@ -144,5 +156,6 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
+        assert!(names("own", "own:1") && names("own:*", "own:1") && !names("own", "host:5000/own"));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use dhow_engine::request::EndpointConfig;
 use dhow_engine::{
     ContainerDetails, ContainerSummary, EndpointDetails, Health, IoCount, MountDetails,
     PublishedPort, Stats, Status, Usage,
@@ -80,6 +81,7 @@ pub(crate) fn container(found: ContainerDetails) -> wire::ContainerInspect {
         let default = || (network == "bridge").then(|| request.endpoints.get("default")).flatten();
         asked.or_else(default).map(echo::endpoint)
     };
+    let first = wanted(if mode == "default" { "bridge" } else { &mode });
     let networks = networks(&found.endpoints, &mode, wanted);
     let mut ports: wire::PortMap =
         request.config.exposed_ports.iter().map(|port| (port.to_string(), None)).collect();
@@ -130,7 +132,11 @@ pub(crate) fn container(found: ContainerDetails) -> wire::ContainerInspect {
         size_rw: found.size.map(|size| signed(size.writable_bytes)),
         size_root_fs: found.size.map(|size| signed(size.root_bytes)),
         mounts: found.mounts.into_iter().map(mount).collect(),
-        config: echo::config(&request.config, &found.id),
+        config: wire::ContainerConfig {
+            // Where old clients gave it, and look for it.
+            mac_address: first.map(|first| first.mac_address).unwrap_or_default(),
+            ..echo::config(&request.config, &found.id)
+        },
         network_settings: wire::NetworkSettings {
             sandbox_id: if sandbox.is_empty() { String::new() } else { found.id.clone() },
             sandbox_key: sandbox,
@@ -150,7 +156,7 @@ fn networks(
 ) -> BTreeMap<String, wire::EndpointSettings> {
     let mut networks = BTreeMap::new();
     for endpoint in endpoints {
-        let asked = wanted(&endpoint.network).unwrap_or_default();
+        let asked = wanted(&endpoint.network).unwrap_or_else(no_endpoint);
         let settings = wire::EndpointSettings {
             network_id: endpoint.network_id.clone(),
             endpoint_id: endpoint.endpoint_id.clone(),
@@ -165,16 +171,21 @@ fn networks(
             ipv6_gateway: endpoint.gateway6.clone(),
             global_ipv6_address: endpoint.ipv6.clone(),
             global_ipv6_prefix_len: endpoint.prefix6.into(),
-            dns_names: Some(endpoint.names.clone()).filter(|names| !names.is_empty()),
+            dns_names: Some(endpoint.names.clone()),
             ..asked
         };
         networks.insert(endpoint.network.clone(), settings);
     }
     if networks.is_empty() && matches!(mode, "host" | "none") {
         let name = if mode == "default" { "bridge" } else { mode };
-        networks.insert(name.to_owned(), wanted(name).unwrap_or_default());
+        networks.insert(name.to_owned(), wanted(name).unwrap_or_else(no_endpoint));
     }
     networks
+}
+
+/// A place in a network of which nothing was wanted.
+fn no_endpoint() -> wire::EndpointSettings {
+    echo::endpoint(&EndpointConfig::default())
 }
 
 fn mount(found: MountDetails) -> wire::MountPoint {

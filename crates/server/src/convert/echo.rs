@@ -1,6 +1,7 @@
 //! What a container was asked to be, in Docker's words again.
 //!
-//! Invariant: the other direction of `request`; defaults that the engine fills in are told as Docker tells them.
+//! Invariant: the other direction of `request`; defaults that the engine fills in are told as Docker tells them,
+//! lists that nobody gave are empty (`compat` knows who wants them `null`).
 
 use dhow_engine::request::{
     ContainerConfig, EndpointConfig, HostConfig, MountRequest, MountSource, Resources,
@@ -40,16 +41,17 @@ pub(super) fn config(kept: &ContainerConfig, id: &str) -> wire::ContainerConfig 
         }),
         args_escaped: kept.args_escaped,
         image: kept.image.clone(),
-        volumes: Some(volumes.collect()).filter(|_| !kept.volumes.is_empty()),
+        volumes: Some(volumes.collect()),
         working_dir: kept.working_dir.clone(),
+        // No list is something else than an empty one here: the image decides.
         entrypoint: kept.entrypoint.clone(),
         network_disabled: kept.network_disabled,
         mac_address: String::new(),
-        on_build: list(&kept.on_build),
+        on_build: list(&kept.on_build).filter(|all| !all.is_empty()),
         labels: kept.labels.clone(),
         stop_signal: kept.stop_signal.clone().unwrap_or_default(),
         stop_timeout: kept.stop_timeout,
-        shell: list(&kept.shell),
+        shell: list(&kept.shell).filter(|all| !all.is_empty()),
     }
 }
 
@@ -138,6 +140,7 @@ pub(super) fn endpoint(kept: &EndpointConfig) -> wire::EndpointSettings {
         driver_opts: Some(kept.driver_options.clone()).filter(|options| !options.is_empty()),
         gw_priority: kept.gateway_priority,
         mac_address: text(kept.mac.map(|mac| mac.to_string())),
+        dns_names: Some(Vec::new()),
         ..wire::EndpointSettings::default()
     }
 }
@@ -147,7 +150,7 @@ fn resources(kept: &Resources) -> wire::Resources {
         let rates = rates.iter();
         let rates = rates
             .map(|device| wire::ThrottleDevice { path: device.path.clone(), rate: device.rate });
-        Some(rates.collect::<Vec<_>>()).filter(|rates| !rates.is_empty())
+        Some(rates.collect::<Vec<_>>())
     };
     let weights = kept.blkio_weight_device.iter();
     let ulimits = kept.ulimits.iter();
@@ -196,9 +199,8 @@ fn resources(kept: &Resources) -> wire::Resources {
                     capabilities: Some(request.capabilities.clone()),
                     options: Some(request.options.clone()),
                 })
-                .collect::<Vec<_>>(),
-        )
-        .filter(|requests| !requests.is_empty()),
+                .collect(),
+        ),
         memory_reservation: kept.memory_reservation,
         memory_swap: kept.memory_swap,
         memory_swappiness: kept.memory_swappiness,
@@ -279,11 +281,11 @@ fn time_offset(clock: Clock, nanoseconds: i64) -> String {
 }
 
 fn texts<T: ToString>(values: &[T]) -> Option<Vec<String>> {
-    (!values.is_empty()).then(|| values.iter().map(ToString::to_string).collect())
+    Some(values.iter().map(ToString::to_string).collect())
 }
 
 fn list(values: &[String]) -> Option<Vec<String>> {
-    (!values.is_empty()).then(|| values.to_vec())
+    Some(values.to_vec())
 }
 
 fn or(text: &str, default: &str) -> String {
@@ -331,7 +333,7 @@ mod tests {
         assert_eq!(told["NetworkMode"], "bridge");
         assert_eq!(told["ShmSize"], 67_108_864);
         assert_eq!(told["LogConfig"]["Type"], "json-file");
-        assert_eq!(told["Binds"], serde_json::Value::Null);
+        assert_eq!(told["Binds"], serde_json::json!([]));
         assert_eq!(config(&request.config, "0123456789abcdef").hostname, "0123456789ab");
     }
 }

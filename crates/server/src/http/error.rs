@@ -7,7 +7,7 @@ use std::fmt;
 use dhow_engine::{ErrorClass, ImagesError, PullError, PushError};
 use dhow_wire::{ErrorResponse, FiltersError};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 
 use crate::http::body::Body;
 
@@ -16,11 +16,13 @@ use crate::http::body::Body;
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// The methods that the path takes, where it was another.
+    allow: Option<String>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), allow: None }
     }
 
     /// The request makes no sense.
@@ -52,6 +54,17 @@ impl ApiError {
         Self::not_found("page not found")
     }
 
+    /// Something is served under that path, but by these methods.
+    pub(crate) fn other_method(methods: &[&str]) -> Self {
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        Self { allow: Some(methods.join(", ")), ..error }
+    }
+
+    /// Whether nothing is served there.
+    pub(crate) fn is_page_not_found(&self) -> bool {
+        *self == Self::page_not_found()
+    }
+
     /// The text as JSON.
     pub(crate) fn json(&self) -> String {
         let response = ErrorResponse::new(self.message.clone());
@@ -71,6 +84,8 @@ impl ApiError {
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
         }
+        let methods = self.allow.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+        response.headers_mut().extend(methods.map(|methods| (ALLOW, methods)));
         response
     }
 }
@@ -133,5 +148,12 @@ mod tests {
     #[test]
     fn an_error_is_json_with_a_line_end() {
         assert_eq!(ApiError::page_not_found().json(), "{\"message\":\"page not found\"}\n");
+    }
+
+    #[test]
+    fn another_method_is_told_which_it_may_be() {
+        let response = ApiError::other_method(&["GET", "DELETE"]).response();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers()[ALLOW], "GET, DELETE");
     }
 }

@@ -7,8 +7,12 @@ use hyper::{Method, StatusCode};
 use crate::http::call::Call;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
+use crate::routes::endpoints;
 
 pub(super) fn dispatch(call: &Call, path: &[&str]) -> Result<Reply, ApiError> {
+    if !endpoints::is_known(&call.method, path) {
+        return Err(ApiError::page_not_found());
+    }
     match (&call.method, path) {
         (&Method::GET, ["plugins"]) => Ok(Reply::ok(&[(); 0])),
         (&Method::GET, ["plugins", name @ .., "json"])

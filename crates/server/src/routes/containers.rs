@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use dhow_engine::{ListRequest, RemoveRequest, StopRequest, WaitCondition, request};
+use dhow_engine::{EventKind, ListRequest, RemoveRequest, StopRequest, WaitCondition, request};
 use dhow_wire::{CreateContainer, Created, Pruned, Top, Update, WaitError, Waited, Warnings};
 use hyper::{Method, StatusCode};
 use serde_json::Value;
@@ -71,7 +71,7 @@ pub(super) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Resul
         (&Method::HEAD, [id, "archive"]) => files::stat(app, &call, id).await,
         (&Method::GET, [id, "archive"]) => files::get(app, &call, id).await,
         (&Method::PUT, [id, "archive"]) => files::put(app, call, id).await,
-        (&Method::GET, [id, "changes"]) => files::changes(app, id).await,
+        (&Method::GET, [id, "changes"]) => files::changes(app, &call, id).await,
         (&Method::GET, [id, "export"]) => files::export(app, id).await,
         (_, [_, "checkpoints", ..]) => Err(ApiError::unsupported("containers' checkpoints")),
         _ => Err(ApiError::page_not_found()),
@@ -107,7 +107,11 @@ async fn create(app: &Arc<App>, mut call: Call) -> Result<Reply, ApiError> {
     let platform = super::images::platform(call.query.text("platform"))?;
     let request = convert::create_request(wanted, platform)?;
     let name = Some(call.query.text("name")).filter(|name| !name.is_empty());
-    let created = app.engine.create(name, request).await?;
+    let created = app.engine.create(name, request).await.map_err(|error| match error {
+        // Clients take "not found" for the image, and fetch it.
+        dhow_engine::Error::NoSuchContainer { .. } => ApiError::invalid(error.to_string()),
+        error => error.into(),
+    })?;
     let created = Created { id: created.id, warnings: created.warnings };
     Ok(Reply::json(StatusCode::CREATED, &created))
 }
@@ -246,6 +250,7 @@ async fn prune(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             removed.push(row.id);
         }
     }
+    app.tell_pruned(EventKind::Container, pruned.space_reclaimed).await;
     pruned.containers_deleted = Some(removed).filter(|removed| !removed.is_empty());
     Ok(Reply::ok(&pruned))
 }

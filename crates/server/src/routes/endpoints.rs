@@ -26,9 +26,7 @@ pub(super) fn check(call: &Call, path: &[&str]) -> Result<(), ApiError> {
     if call.query.is_empty() {
         return Ok(());
     }
-    static ENDPOINTS: OnceLock<Vec<Endpoint>> = OnceLock::new();
-    let endpoints = ENDPOINTS.get_or_init(|| lines().map(Endpoint::read).collect());
-    let refused = endpoints
+    let refused = endpoints()
         .iter()
         .find(|endpoint| endpoint.is(&call.method, path))
         .map_or(&[][..], |endpoint| &endpoint.refused);
@@ -39,6 +37,36 @@ pub(super) fn check(call: &Call, path: &[&str]) -> Result<(), ApiError> {
         Some(name) => Err(ApiError::unsupported(format_args!("the option {name}"))),
         None => Ok(()),
     }
+}
+
+/// Whether Docker takes such a request.
+pub(super) fn is_known(method: &Method, path: &[&str]) -> bool {
+    endpoints().iter().any(|endpoint| endpoint.is(method, path))
+}
+
+/// What to say of a request that nobody takes: that its path is taken by other methods, or that there is no such path.
+pub(super) fn refusal(path: &[&str]) -> ApiError {
+    let fits = |endpoint: &&Endpoint| {
+        endpoint.path.len() == path.len()
+            && endpoint
+                .path
+                .iter()
+                .zip(path)
+                .all(|(word, found)| word.starts_with('{') || word == found)
+    };
+    let mut methods: Vec<&str> =
+        endpoints().iter().filter(fits).map(|found| found.method).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    match methods.is_empty() {
+        true => ApiError::page_not_found(),
+        false => ApiError::other_method(&methods),
+    }
+}
+
+fn endpoints() -> &'static [Endpoint] {
+    static ENDPOINTS: OnceLock<Vec<Endpoint>> = OnceLock::new();
+    ENDPOINTS.get_or_init(|| lines().map(Endpoint::read).collect())
 }
 
 /// The lines that tell of a request.
@@ -102,6 +130,18 @@ mod tests {
         check(Method::GET, "/images/json", "GET /images/json");
         check(Method::DELETE, "/images/a/b", "DELETE /images/{name}");
         check(Method::GET, "/birds", "");
+    }
+
+    #[test]
+    fn paths_know_their_methods() {
+        let check = |path: &str, expected: ApiError| {
+            let path: Vec<_> = segments(path).collect();
+            assert_eq!(refusal(&path), expected, "{path:?}");
+        };
+        check("/info", ApiError::other_method(&["GET"]));
+        check("/volumes/x", ApiError::other_method(&["DELETE", "GET", "PUT"]));
+        check("/birds", ApiError::page_not_found());
+        check("/containers/x/birds", ApiError::page_not_found());
     }
 
     /// An option that is obeyed is one that some route reads by its name.

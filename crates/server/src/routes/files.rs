@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::convert;
+use crate::http::api_version::ApiVersion;
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::ApiError;
@@ -68,7 +69,7 @@ fn path(call: &Call) -> Result<&str, ApiError> {
 }
 
 /// `GET /containers/{id}/changes`.
-pub(super) async fn changes(app: &Arc<App>, id: &str) -> Result<Reply, ApiError> {
+pub(super) async fn changes(app: &Arc<App>, call: &Call, id: &str) -> Result<Reply, ApiError> {
     let changes = app.engine.changes(id).await?.into_iter().map(|(kind, path)| Change {
         path,
         kind: match kind {
@@ -78,8 +79,9 @@ pub(super) async fn changes(app: &Arc<App>, id: &str) -> Result<Reply, ApiError>
         },
     });
     let changes: Vec<_> = changes.collect();
-    // Go's `null` for an empty list.
-    Ok(Reply::ok(&Some(changes).filter(|changes| !changes.is_empty())))
+    // Before 1.52 Go's `null` for an empty list.
+    let none = call.version < ApiVersion::new(1, 52) && changes.is_empty();
+    Ok(Reply::ok(&Some(changes).filter(|_| !none)))
 }
 
 /// `GET /containers/{id}/export`.

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use dhow_engine::{
-    ImageDetails, ImageFilters, ImageRow, ImagesError, ManifestRow, ManifestRowKind, Removed,
+    EventKind, ImageDetails, ImageFilters, ImageRow, ImageUser, ImagesError, ManifestRow,
+    ManifestRowKind, Removed,
 };
 use dhow_spec::image::Timestamp;
-use dhow_spec::{Platform, Reference, Tag};
+use dhow_spec::{Platform, PlatformMatcher, Reference, Tag};
 use dhow_wire::{
     Filters, HistoryItem, ImageData, ImageDataSize, ImageDeleted, ImageInspect, ImageMetadata,
     ImageRootFs, ImageSummary, ImagesPruned, JsonMessage, ManifestSize, ManifestSummary,
@@ -55,8 +56,18 @@ async fn list(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let filters = filters(&call.query.filters()?, KNOWN)?;
     let rows = app.images.list(&filters).await?;
     let with_manifests = call.query.flag("manifests") || call.query.flag("identity");
+    let shared = match call.query.flag("shared-size") {
+        true => Some(app.images.shared_bytes().await?),
+        false => None,
+    };
+    let users = if with_manifests { app.image_users().await? } else { Vec::new() };
     let rows = rows.into_iter().map(|row| {
-        let mut value = serde_json::to_value(summary(row, with_manifests)).unwrap_or_default();
+        let id = row.target.digest;
+        let mut summary = summary(row, with_manifests.then_some(&*users));
+        if let Some(shared) = &shared {
+            summary.shared_size = signed(shared.get(&id).copied().unwrap_or(0));
+        }
+        let mut value = serde_json::to_value(summary).unwrap_or_default();
         adapt(call.version, Message::ImageRow, &mut value);
         value
     });
@@ -72,7 +83,8 @@ async fn inspect(app: &Arc<App>, call: &Call, name: &str) -> Result<Reply, ApiEr
         ));
     }
     let details = app.images.inspect(name, platform).await?;
-    let mut value = serde_json::to_value(details_of(details, with_manifests)).unwrap_or_default();
+    let users = if with_manifests { Some(app.image_users().await?) } else { None };
+    let mut value = serde_json::to_value(details_of(details, users.as_deref())).unwrap_or_default();
     adapt(call.version, Message::ImageInspect, &mut value);
     Ok(Reply::ok(&value))
 }
@@ -124,6 +136,7 @@ async fn prune(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     filters.dangling = if filters.dangling == Some(false) { None } else { Some(true) };
     let pruned = app.images.prune(&filters, app.image_users().await?).await?;
     tell_removed(app, &pruned.removed).await;
+    app.tell_pruned(EventKind::Image, pruned.freed_bytes).await;
     let removed: Vec<_> = pruned.removed.into_iter().map(deleted).collect();
     Ok(Reply::ok(&ImagesPruned {
         images_deleted: Some(removed).filter(|removed| !removed.is_empty()),
@@ -253,14 +266,16 @@ fn deleted(removed: Removed) -> ImageDeleted {
     }
 }
 
-pub(super) fn summary(row: ImageRow, with_manifests: bool) -> ImageSummary {
+/// A row of the list, with what the image has for each platform if somebody says who uses images.
+pub(super) fn summary(row: ImageRow, users: Option<&[ImageUser]>) -> ImageSummary {
+    let manifests = users.map(|users| manifests(&row, users));
     ImageSummary {
         containers: -1,
         created: row.created_s,
         id: row.target.digest.to_string(),
         labels: Some(row.labels),
         parent_id: String::new(),
-        manifests: with_manifests.then(|| row.manifests.into_iter().map(manifest).collect()),
+        manifests,
         descriptor: Some(row.target),
         repo_digests: row.digests,
         repo_tags: row.tags,
@@ -269,13 +284,33 @@ pub(super) fn summary(row: ImageRow, with_manifests: bool) -> ImageSummary {
     }
 }
 
-fn manifest(row: ManifestRow) -> ManifestSummary {
+/// What an image has for each platform. Containers are of what this machine runs best.
+fn manifests(row: &ImageRow, users: &[ImageUser]) -> Vec<ManifestSummary> {
+    let matcher = PlatformMatcher::compatible(&Platform::of_build());
+    let rank = |found: &&ManifestRow| match &found.kind {
+        ManifestRowKind::Image(Some(platform)) => matcher.rank(platform).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let images =
+        row.manifests.iter().filter(|found| matches!(found.kind, ManifestRowKind::Image(_)));
+    let run = images.filter(|found| found.available).min_by_key(rank);
+    let run = run.map(|found| found.descriptor.digest);
+    let users = users.iter().filter(|user| user.image == row.target.digest);
+    let containers: Vec<_> = users.map(|user| user.container.clone()).collect();
+    let told = |found: &ManifestRow| {
+        let here = run == Some(found.descriptor.digest);
+        manifest(found.clone(), if here { containers.clone() } else { Vec::new() })
+    };
+    row.manifests.iter().map(told).collect()
+}
+
+fn manifest(row: ManifestRow, containers: Vec<String>) -> ManifestSummary {
     let total = signed(row.content_bytes + row.unpacked_bytes);
     let (kind, image_data) = match row.kind {
         ManifestRowKind::Image(platform) => {
             let platform = platform.unwrap_or_default();
             let size = ImageDataSize { unpacked: signed(row.unpacked_bytes) };
-            ("image", Some(ImageData { platform, size, containers: None }))
+            ("image", Some(ImageData { platform, size, containers }))
         }
         ManifestRowKind::Attestation => ("attestation", None),
         ManifestRowKind::Other => ("unknown", None),
@@ -290,8 +325,9 @@ fn manifest(row: ManifestRow) -> ManifestSummary {
     }
 }
 
-fn details_of(details: ImageDetails, with_manifests: bool) -> ImageInspect {
+fn details_of(details: ImageDetails, users: Option<&[ImageUser]>) -> ImageInspect {
     let ImageDetails { row, config, .. } = details;
+    let manifests = users.map(|users| manifests(&row, users));
     let comment = config.history.last().and_then(|step| step.comment.clone());
     let tagged = Timestamp::from_unix(
         row.tagged_ms.div_euclid(1000),
@@ -316,6 +352,6 @@ fn details_of(details: ImageDetails, with_manifests: bool) -> ImageInspect {
             last_tag_time: tagged.map(|time| time.as_str().to_owned()).unwrap_or_default(),
         },
         descriptor: Some(row.target),
-        manifests: with_manifests.then(|| row.manifests.into_iter().map(manifest).collect()),
+        manifests,
     }
 }

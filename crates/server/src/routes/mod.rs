@@ -26,7 +26,7 @@ mod volumes;
 use std::sync::Arc;
 
 use dhow_engine::Filters;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::app::App;
 use crate::http::call::Call;
@@ -35,7 +35,19 @@ use crate::http::reply::Reply;
 
 /// Finds who answers.
 pub(crate) async fn dispatch(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
+    // Browsers and old clients ask so what they may.
+    if call.method == Method::OPTIONS {
+        return Ok(Reply::status(StatusCode::OK));
+    }
     endpoints::check(&call, path)?;
+    let reply = route(app, call, path).await;
+    reply.map_err(|error| match error.is_page_not_found() {
+        true => endpoints::refusal(path),
+        false => error,
+    })
+}
+
+async fn route(app: &Arc<App>, call: Call, path: &[&str]) -> Result<Reply, ApiError> {
     match path {
         ["distribution", name @ .., "manifest"]
             if !name.is_empty() && matches!(call.method, Method::GET | Method::POST) =>

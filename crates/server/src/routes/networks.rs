@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use dhow_engine::{Network, NetworkMember, NetworkPool, NewNetwork};
+use dhow_engine::{EventKind, Network, NetworkMember, NetworkPool, NewNetwork};
 use dhow_wire::{
     ConfigReference, ConnectNetwork, CreateNetwork, CreatedNetwork, DisconnectNetwork,
     EndpointResource, Ipam, IpamConfig, NetworkInspect, NetworksPruned,
@@ -110,6 +110,7 @@ async fn prune(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         None => None,
     };
     let names = app.engine.networks_prune(&engine_filters(&filters), until).await?;
+    app.tell_pruned(EventKind::Network, 0).await;
     Ok(Reply::ok(&NetworksPruned {
         networks_deleted: Some(names).filter(|names| !names.is_empty()),
     }))
@@ -163,7 +164,7 @@ fn told(network: &Network) -> NetworkInspect {
         attachable: network.attachable,
         ipam: Ipam {
             driver: "default".to_owned(),
-            options: Some(network.ipam_options.clone()).filter(|options| !options.is_empty()),
+            options: Some(network.ipam_options.clone()),
             config: Some(pools.collect()),
         },
         config_only: network.config_only,

@@ -124,7 +124,7 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         plugins: Plugins {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "null"]),
-            authorization: None,
+            authorization: Some(Vec::new()),
             log: words(&["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"]),
         },
         memory_limit: true,
@@ -170,6 +170,8 @@ async fn info(app: &Arc<App>, call: &Call) -> Result<Reply, ApiError> {
         security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
         firewall_backend: Some(Firewall { driver: "nftables".to_owned(), info: Vec::new() }),
         cdi_spec_dirs: Some(Vec::new()),
+        generic_resources: Some(Vec::new()),
+        warnings: Some(Vec::new()),
         ..Info::default()
     };
     let mut value = serde_json::to_value(info).unwrap_or_default();
@@ -214,6 +216,7 @@ async fn images_usage(
 ) -> Result<ImagesUsage, ApiError> {
     let rows = app.images.list(&ImageFilters::default()).await?;
     let total = signed(app.images.taken_bytes().await?);
+    let shared = app.images.shared_bytes().await?;
     let users = |row: &ImageRow| {
         containers.iter().filter(|container| container.image_id == row.target.digest).count()
     };
@@ -234,9 +237,10 @@ async fn images_usage(
             false => Vec::new(),
             true => {
                 let items = rows.into_iter().zip(used).map(|(row, users)| {
-                    let mut summary = super::images::summary(row, false);
+                    let shared = shared.get(&row.target.digest).copied();
+                    let mut summary = super::images::summary(row, None);
                     summary.containers = number(users);
-                    summary.shared_size = 0;
+                    summary.shared_size = signed(shared.unwrap_or(0));
                     summary
                 });
                 items.collect()
