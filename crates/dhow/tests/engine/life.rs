@@ -60,6 +60,36 @@ fn clients_in_other_languages_find_what_they_expect() {
 }
 
 #[test]
+fn what_waits_for_its_next_life_can_be_ended() {
+    let Some(engine) = TestEngine::start("what_waits_for_its_next_life_can_be_ended") else {
+        return;
+    };
+    let state = || engine.ok(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "cc"]);
+    // Lives are short, and the waits between them double: sooner or later it is seen waiting.
+    let waits = || {
+        until("a wait between two lives", || {
+            let state = state();
+            (state.starts_with("restarting") && !state.ends_with(" 1")).then_some(())
+        });
+    };
+    engine.ok(&["run", "-d", "--name", "cc", "--restart", "always", IMAGE, "false"]);
+    waits();
+    engine.ok(&["stop", "cc"]);
+    let stopped = state();
+    assert!(stopped.starts_with("exited"), "{stopped}");
+    engine.ok(&["start", "cc"]);
+    waits();
+    engine.ok(&["kill", "cc"]);
+    assert!(state().starts_with("exited"), "{}", state());
+    engine.ok(&["restart", "cc"]);
+    waits();
+    // Nothing of what came before has started it again.
+    assert_eq!(engine.ok(&["ps", "-aq"]).lines().count(), 1);
+    engine.ok(&["rm", "-f", "cc"]);
+    assert_eq!(engine.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
 fn each_version_of_the_api_finds_what_it_expects() {
     let test = "each_version_of_the_api_finds_what_it_expects";
     let Some(engine) = TestEngine::start(test) else { return };

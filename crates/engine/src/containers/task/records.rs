@@ -36,6 +36,7 @@ impl Task {
                 self.standing.restart_count = count;
                 self.note(Vec::new()).await;
             }
+            Told::RestartCancelled => self.stays_ended(time_ns).await,
             Told::Stopping { signal, .. } => {
                 self.stopping = true;
                 self.signalled(time_ns, signal).await;
@@ -121,6 +122,19 @@ impl Task {
         if last {
             self.settle().await;
         }
+    }
+
+    /// It waited for its next life, and there is to be none: the one before was its last.
+    async fn stays_ended(&mut self, time_ns: i64) {
+        let State::Restarting(exit) = &self.standing.state else {
+            return self.note(Vec::new()).await;
+        };
+        self.standing.state = State::Exited(exit.clone());
+        let mut happened = vec![self.event(time_ns, "stop", &[])];
+        happened.extend(self.network_events("disconnect"));
+        self.give_back().await;
+        self.note(happened).await;
+        self.settle().await;
     }
 
     async fn signalled(&mut self, time_ns: i64, signal: i32) {
