@@ -402,13 +402,21 @@ fn family(address: SocketAddr) -> AddressFamily {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
-    /// A port that nobody has at the moment.
+    /// A port that nobody has: never the same twice, and none of those that the kernel gives to whoever connects.
     fn free_port() -> u16 {
-        let taken = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a port");
-        taken.local_addr().expect("an address").port()
+        static TAKEN: AtomicU32 = AtomicU32::new(0);
+        let first = std::process::id().wrapping_mul(16);
+        loop {
+            let next = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+            let at = (Ipv6Addr::UNSPECIFIED, 20_000 + (next % 10_000) as u16);
+            if UdpSocket::bind(at).is_ok() && TcpListener::bind(at).is_ok() {
+                return at.1;
+            }
+        }
     }
 
     /// Serves until somebody is through.

@@ -29,7 +29,6 @@ pub(super) struct Spare {
 impl Task {
     /// Looks for what is left of a container of an earlier engine.
     pub(super) async fn recover(&mut self) {
-        self.restore_execs();
         self.find_again().await;
         if !self.gone {
             self.recover_network().await;

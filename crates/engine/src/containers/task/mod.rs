@@ -34,7 +34,7 @@ use crate::events::{Event, EventKind, Happened};
 use crate::shipping::Shipping;
 
 use adopt::Spare;
-use sessions::Session;
+use sessions::{Session, restore_execs};
 
 pub(crate) use end::remove_tree;
 pub(crate) use prepare::{network_place, root_mount, with_gateway, write_network_files};
@@ -87,20 +87,22 @@ impl Task {
         let id: Arc<str> = row.id.as_str().into();
         let document = Arc::new(document);
         let exit_code = standing.state.exit_code();
+        let places = Places::of(&shared.data_root, &shared.exec_root, &id);
+        // Before anybody can ask for one.
+        let execs = if recover { restore_execs(shared, &id, &places) } else { Arc::default() };
         let first = View {
             id: id.clone(),
             name: row.name.clone(),
             created_ms: row.created_ms,
             document: document.clone(),
             standing: standing.clone(),
-            execs: Arc::default(),
+            execs: execs.clone(),
             exits: 0,
             exit_code,
             gone: false,
         };
         let (view, seen) = watch::channel(Arc::new(first));
         let (mailbox, asks) = mpsc::channel(MAILBOX);
-        let places = Places::of(&shared.data_root, &shared.exec_root, &id);
         let shipping = crate::shipping::start(&places, seen.clone());
         let entry = Entry::new(id.clone(), seen, mailbox);
         let task = Self {
@@ -112,7 +114,7 @@ impl Task {
             document,
             standing,
             journal: row.journal,
-            execs: Arc::default(),
+            execs,
             exits: 0,
             exit_code,
             gone: false,

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a client that comes before the start is there before the program says its first word.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use tokio::task::spawn_blocking;
 
 use super::Task;
 use crate::containers::asks::{AttachRequest, ClientStream, ExecDetails, ExecRequest, ExecStart};
+use crate::containers::document::Places;
 use crate::containers::state::State;
 use crate::containers::{execs, keys};
+use crate::engine::Shared;
 use crate::error::Error;
 use crate::plan::{ExecAsk, exec_process, resolve_user};
 
@@ -233,13 +236,6 @@ impl Task {
         self.note(vec![event]).await;
     }
 
-    /// Brings back what an earlier engine knew of them.
-    pub(super) fn restore_execs(&mut self) {
-        let found = execs::read(&self.places);
-        self.shared.remember_execs(&self.id, &found);
-        self.execs = Arc::new(found);
-    }
-
     /// None of them outlives the container's first process.
     pub(super) fn execs_ended(&mut self) {
         const SIGKILLED: i32 = 137;
@@ -251,6 +247,17 @@ impl Task {
             }
         }
     }
+}
+
+/// Brings back what an earlier engine knew of a container's execs.
+pub(super) fn restore_execs(
+    shared: &Shared,
+    id: &Arc<str>,
+    places: &Places,
+) -> Arc<BTreeMap<String, ExecDetails>> {
+    let found = execs::read(places);
+    shared.remember_execs(id, &found);
+    Arc::new(found)
 }
 
 /// The root of a container that runs, as its first process sees it.
